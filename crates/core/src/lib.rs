@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The domain of Mainspring: what a job, an attempt, a schedule and a limit are, and the pure
+//! functions that decide what follows what.
+//!
+//! Everything here is a value or a pure function. There is no clock, no randomness, no SQL, no
+//! HTTP and no async runtime: time and chance come in as arguments, and what must be written goes
+//! out as a value that a store writes in one transaction. That is what lets the simulator, the
+//! tests and the shipped node run the very same decisions.
+//!
+//! Read in this order: [`job`] (the nouns), [`decide`] (what follows an outcome), [`claim`] (who is
+//! served next and which limits hold), [`store`] and [`reader`] (what a store must do).
+
+pub mod batch;
+pub mod claim;
+pub mod code;
+pub mod decide;
+pub mod duration;
+pub mod error;
+pub mod event;
+pub mod ids;
+pub mod job;
+pub mod json;
+pub mod limits;
+pub mod node;
+pub mod queue;
+pub mod rate;
+pub mod reader;
+pub mod retry;
+pub mod schedule_record;
+pub mod store;
+pub mod tally;
+pub mod time;
+
+pub use error::StoreError;
+pub use ids::{BatchId, JobId, NodeId, ProjectId, ScheduleId};
+pub use json::Json;

@@ -1,0 +1,58 @@
+//! Nodes: the processes that run jobs, and their leases.
+//!
+//! A lease is not a timestamp on each job: it is the node's heartbeat. A node whose heartbeat is
+//! older than the lease is dead, and every attempt it holds may be taken from it; the fence
+//! `(job, attempt)` keeps what it still writes afterwards from counting.
+
+use crate::ids::NodeId;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long a node may be silent. Tests shorten it.
+pub const LEASE: Duration = Duration::from_secs(15);
+/// How often a node tells that it lives: a third of the lease.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What a node tells of itself when it joins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Random per process start.
+    pub id: NodeId,
+    /// For people: the host's name unless configured.
+    pub name: String,
+    /// The process number.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// Attempts it runs at once.
+    pub slots: u32,
+    /// The queues it serves; empty means all.
+    pub queues: Vec<String>,
+    /// The version of its time zone data.
+    pub tz_version: String,
+}
+
+/// A node as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NodeRecord {
+    /// What it told.
+    #[serde(flatten)]
+    pub info: NodeInfo,
+    /// When it joined.
+    pub joined_at: Timestamp,
+    /// Its last sign of life.
+    pub heartbeat_at: Timestamp,
+    /// Attempts it holds.
+    pub running: u64,
+}
+
+/// What a heartbeat brings back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// False when the store no longer knows this node (its attempts were taken): it must drop
+    /// everything it holds and join anew under a new id.
+    pub known: bool,
+    /// Attempts it holds whose end somebody asked for.
+    pub cancel: Vec<(crate::ids::JobId, u32)>,
+}
