@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the tests of Mainspring share.
+
+pub mod pg;
