@@ -128,13 +128,9 @@ impl Cluster {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("test_{}_{number}", std::process::id());
         // A process that died may have left a database of this name: ids come round again.
-        self.server
-            .sql_or_panic(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        self.server.sql_or_panic(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         self.server.sql_or_panic(&format!("CREATE DATABASE {name}"));
-        Database {
-            server: self.server.clone(),
-            name,
-        }
+        Database { server: self.server.clone(), name }
     }
 
     /// The address of a database in this cluster, for example `postgres://postgres@127.0.0.1:5433/x`.
@@ -148,19 +144,13 @@ impl Cluster {
         let user = lock_shared(&home.join("users.lock"))?;
         if let Some(server) = Server::find(home) {
             server.note_runner()?;
-            return Ok(Self {
-                server,
-                _user: user,
-            });
+            return Ok(Self { server, _user: user });
         }
         let server = Server::create(home, false)?;
         server.note_runner()?;
         server.watch(60)?;
         write(&home.join("ready"), &server.port.to_string())?;
-        Ok(Self {
-            server,
-            _user: user,
-        })
+        Ok(Self { server, _user: user })
     }
 }
 
@@ -198,12 +188,7 @@ impl Drop for Database {
         // Best effort and not waited for: dropping costs a checkpoint, and the watcher removes the
         // whole cluster in the end anyway.
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let _ = self
-            .server
-            .psql("postgres", &drop)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let _ = self.server.psql("postgres", &drop).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     }
 }
 
@@ -238,10 +223,7 @@ impl PrivateCluster {
             let user = lock_shared(&home.join("users.lock"))?;
             let server = Server::create(&home, durable)?;
             server.watch(0)?;
-            Ok(Self {
-                server,
-                _user: user,
-            })
+            Ok(Self { server, _user: user })
         };
         start().unwrap_or_else(|text: String| panic!("{text}"))
     }
@@ -271,9 +253,7 @@ impl PrivateCluster {
     ///
     /// When it does not end.
     pub fn stop_immediate(&self) {
-        self.server
-            .stop("immediate")
-            .unwrap_or_else(|text| panic!("{text}"));
+        self.server.stop("immediate").unwrap_or_else(|text| panic!("{text}"));
     }
 
     /// Ends the server in order: open transactions are rolled back, then a checkpoint.
@@ -282,9 +262,7 @@ impl PrivateCluster {
     ///
     /// When it does not end.
     pub fn stop(&self) {
-        self.server
-            .stop("fast")
-            .unwrap_or_else(|text| panic!("{text}"));
+        self.server.stop("fast").unwrap_or_else(|text| panic!("{text}"));
     }
 
     /// Kills every process of the server with SIGKILL, as the kernel does when memory runs out.
@@ -309,11 +287,7 @@ impl PrivateCluster {
         // A killed server leaves its lock files, and its number stays taken until somebody reaps
         // the process: the new server would refuse. We know better: nobody works in the folder.
         let _ = fs::remove_file(self.server.home.join("data/postmaster.pid"));
-        for lock in fs::read_dir(self.server.home.join("sockets"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for lock in fs::read_dir(self.server.home.join("sockets")).into_iter().flatten().flatten() {
             let _ = fs::remove_file(lock.path());
         }
         self.server.start().unwrap_or_else(|text| panic!("{text}"));
@@ -354,16 +328,8 @@ struct Server {
 impl Server {
     /// The server another process left ready in `home`, if it answers.
     fn find(home: &Path) -> Option<Self> {
-        let port = fs::read_to_string(home.join("ready"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()?;
-        let server = Self {
-            home: home.to_owned(),
-            bin: find_programs().ok()?,
-            port,
-        };
+        let port = fs::read_to_string(home.join("ready")).ok()?.trim().parse().ok()?;
+        let server = Self { home: home.to_owned(), bin: find_programs().ok()?, port };
         server.sql("postgres", "SELECT 1").ok()?;
         Some(server)
     }
@@ -378,11 +344,7 @@ impl Server {
                 sockets.display()
             ));
         }
-        let mut server = Self {
-            home: home.to_owned(),
-            bin,
-            port: 0,
-        };
+        let mut server = Self { home: home.to_owned(), bin, port: 0 };
         // Remains mean that machine and watcher ended before they could clean up.
         server.signal_all(Signal::KILL);
         for remains in ["data", "sockets", "runners", "ready", "log"] {
@@ -390,27 +352,17 @@ impl Server {
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }
         for folder in ["data", "sockets", "runners"] {
-            fs::DirBuilder::new()
-                .mode(0o700)
-                .create(home.join(folder))
-                .map_err(|e| at(home, e))?;
+            fs::DirBuilder::new().mode(0o700).create(home.join(folder)).map_err(|e| at(home, e))?;
         }
         write(&home.join("log"), "")?;
         if let Some((uid, gid)) = account()? {
             for path in ["data", "sockets", "log"] {
-                std::os::unix::fs::chown(home.join(path), Some(uid), Some(gid))
-                    .map_err(|e| at(home, e))?;
+                std::os::unix::fs::chown(home.join(path), Some(uid), Some(gid)).map_err(|e| at(home, e))?;
             }
         }
         server.run("initdb", |initdb| {
             initdb
-                .args([
-                    "--username=postgres",
-                    "--auth=trust",
-                    "--no-sync",
-                    "--encoding=UTF8",
-                    "--locale=C",
-                ])
+                .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"])
                 .arg("--pgdata")
                 .arg(home.join("data"));
         })?;
@@ -478,14 +430,8 @@ impl Server {
         // In a group of its own, with nothing of ours open: a runner that ends our group, or waits
         // for our output to close, must not meet it.
         watcher.process_group(0).current_dir("/");
-        watcher
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        watcher
-            .spawn()
-            .map(drop)
-            .map_err(|e| format!("could not start sh to watch the test database: {e}"))
+        watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        watcher.spawn().map(drop).map_err(|e| format!("could not start sh to watch the test database: {e}"))
     }
 
     /// Notes which test runner this process belongs to: the watcher keeps the server while it lives.
@@ -500,24 +446,16 @@ impl Server {
 
     fn psql(&self, database: &str, statements: &str) -> Command {
         let mut psql = Command::new(self.bin.join("psql"));
-        psql.args([
-            "--no-psqlrc",
-            "--quiet",
-            "--no-align",
-            "--tuples-only",
-            "--set=ON_ERROR_STOP=1",
-        ])
-        .args(["--dbname", &self.url(database), "--command", statements])
-        .env("PGCONNECT_TIMEOUT", "10")
-        .stdin(Stdio::null());
+        psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
+            .args(["--dbname", &self.url(database), "--command", statements])
+            .env("PGCONNECT_TIMEOUT", "10")
+            .stdin(Stdio::null());
         psql
     }
 
     fn sql(&self, database: &str, statements: &str) -> Result<String, String> {
-        let done = self
-            .psql(database, statements)
-            .output()
-            .map_err(|e| format!("could not run psql: {e}"))?;
+        let done =
+            self.psql(database, statements).output().map_err(|e| format!("could not run psql: {e}"))?;
         if done.status.success() {
             return Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned());
         }
@@ -539,15 +477,9 @@ impl Server {
         let said = self.home.join(format!("{program}.said"));
         let output = File::create(&said).map_err(|e| at(&said, e))?;
         let errors = output.try_clone().map_err(|e| at(&said, e))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .current_dir(&self.home);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).current_dir(&self.home);
         self.as_account(&mut command)?;
-        let status = command
-            .status()
-            .map_err(|e| format!("could not run {program}: {e}"))?;
+        let status = command.status().map_err(|e| format!("could not run {program}: {e}"))?;
         if status.success() {
             return Ok(());
         }
@@ -580,9 +512,7 @@ impl Server {
             .into_iter()
             .flatten()
             .flatten()
-            .filter(|entry| {
-                fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == data)
-            })
+            .filter(|entry| fs::read_link(entry.path().join("cwd")).is_ok_and(|folder| folder == data))
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
         found.sort_by_key(|id| (Some(*id) != parent, *id));
@@ -609,8 +539,7 @@ fn find_programs() -> Result<PathBuf, String> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let find = || {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let usual =
-            ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"].map(PathBuf::from);
+        let usual = ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"].map(PathBuf::from);
         find_programs_in(
             std::env::var_os(BIN_VARIABLE).map(PathBuf::from),
             std::env::split_paths(&path),
@@ -625,11 +554,7 @@ fn find_programs_in(
     path: impl Iterator<Item = PathBuf>,
     usual: &[PathBuf],
 ) -> Result<PathBuf, String> {
-    let missing = |folder: &Path| {
-        PROGRAMS
-            .into_iter()
-            .find(|program| !folder.join(program).is_file())
-    };
+    let missing = |folder: &Path| PROGRAMS.into_iter().find(|program| !folder.join(program).is_file());
     if let Some(folder) = named {
         return match missing(&folder) {
             None => Ok(folder),
@@ -675,22 +600,16 @@ fn account() -> Result<Option<(u32, u32)>, String> {
 }
 
 fn account_in(passwd: &str) -> Option<(u32, u32)> {
-    let mut fields = passwd
-        .lines()
-        .find(|line| line.starts_with("postgres:"))?
-        .split(':')
-        .skip(2);
+    let mut fields = passwd.lines().find(|line| line.starts_with("postgres:"))?.split(':').skip(2);
     Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 /// One home per user and checkout: two checkouts may test at once, and neither sees the other.
 fn shared_home() -> PathBuf {
     let checkout = env!("CARGO_MANIFEST_DIR");
-    let hash = checkout
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let hash = checkout.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let user = rustix::process::getuid().as_raw();
     temporary_folder().join(format!("ms-pg-{user}-{:08x}", hash >> 32))
 }
@@ -741,13 +660,7 @@ fn make_home(home: &Path) -> Result<(), String> {
 }
 
 fn lock_file(path: &Path) -> Result<File, String> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(|e| at(path, e))
+    File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(|e| at(path, e))
 }
 
 fn lock_shared(path: &Path) -> Result<File, String> {
@@ -757,16 +670,11 @@ fn lock_shared(path: &Path) -> Result<File, String> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
-    File::create(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|e| at(path, e))
+    File::create(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| at(path, e))
 }
 
 fn at(path: &Path, error: std::io::Error) -> String {
-    format!(
-        "could not set up the test database in {}: {error}",
-        path.display()
-    )
+    format!("could not set up the test database in {}: {error}", path.display())
 }
 
 #[cfg(test)]
@@ -774,8 +682,7 @@ mod tests {
     use super::*;
 
     fn text_of(named: Option<&str>, usual: &[PathBuf]) -> String {
-        find_programs_in(named.map(PathBuf::from), std::iter::empty(), usual)
-            .expect_err("nothing is there")
+        find_programs_in(named.map(PathBuf::from), std::iter::empty(), usual).expect_err("nothing is there")
     }
 
     #[test]
@@ -796,9 +703,7 @@ mod tests {
     fn wrong_variable_names_the_missing_program() {
         let text = text_of(Some("/nowhere/bin"), &[]);
         assert!(
-            text.contains("/nowhere/bin")
-                && text.contains("`postgres`")
-                && text.contains(BIN_VARIABLE),
+            text.contains("/nowhere/bin") && text.contains("`postgres`") && text.contains(BIN_VARIABLE),
             "{text}"
         );
     }
@@ -806,16 +711,10 @@ mod tests {
     #[test]
     fn newest_version_wins_and_incomplete_ones_do_not() {
         let usual = temporary_folder().join(format!("ms-pg-find-{}", std::process::id()));
-        for (version, programs) in [
-            ("9", &PROGRAMS[..]),
-            ("15", &PROGRAMS[..]),
-            ("16", &PROGRAMS[..2]),
-        ] {
+        for (version, programs) in [("9", &PROGRAMS[..]), ("15", &PROGRAMS[..]), ("16", &PROGRAMS[..2])] {
             let bin = usual.join(version).join("bin");
             fs::create_dir_all(&bin).expect("a folder");
-            programs
-                .iter()
-                .for_each(|program| write(&bin.join(program), "").expect("a file"));
+            programs.iter().for_each(|program| write(&bin.join(program), "").expect("a file"));
         }
         let found = find_programs_in(None, std::iter::empty(), std::slice::from_ref(&usual));
         fs::remove_dir_all(&usual).expect("removed");
@@ -824,8 +723,7 @@ mod tests {
 
     #[test]
     fn the_account_is_read_from_the_list_of_accounts() {
-        let passwd =
-            "root:x:0:0:root:/root:/bin/sh\npostgres:x:102:110:,,,:/var/lib/postgresql:/bin/bash\n";
+        let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres:x:102:110:,,,:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(account_in(passwd), Some((102, 110)));
         assert_eq!(account_in("root:x:0:0:root:/root:/bin/sh\n"), None);
     }

@@ -32,23 +32,15 @@ fn copy_of_this_program(test: &str, role: &str) -> Command {
 fn databases_are_apart_and_vanish_with_their_value() {
     let (one, other) = (fresh_database(), fresh_database());
     assert_ne!(one.name(), other.name());
-    one.sql("CREATE TABLE only_here (id int); INSERT INTO only_here VALUES (7)")
-        .expect("a table");
-    assert_eq!(
-        one.sql("SELECT id, 'x' FROM only_here").as_deref(),
-        Ok("7|x")
-    );
-    let text = other
-        .sql("SELECT id FROM only_here")
-        .expect_err("no such table there");
+    one.sql("CREATE TABLE only_here (id int); INSERT INTO only_here VALUES (7)").expect("a table");
+    assert_eq!(one.sql("SELECT id, 'x' FROM only_here").as_deref(), Ok("7|x"));
+    let text = other.sql("SELECT id FROM only_here").expect_err("no such table there");
     assert!(text.contains("only_here"), "{text}");
 
     let name = one.name().to_owned();
     drop(one);
     let count = format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'");
-    assert!(within_ten_seconds(
-        || other.sql(&count).as_deref() == Ok("0")
-    ));
+    assert!(within_ten_seconds(|| other.sql(&count).as_deref() == Ok("0")));
 }
 
 #[test]
@@ -58,9 +50,8 @@ fn another_process_is_given_the_same_cluster() {
         println!("cluster={url}");
         return;
     }
-    let said = copy_of_this_program("another_process_is_given_the_same_cluster", "print")
-        .output()
-        .expect("ran");
+    let said =
+        copy_of_this_program("another_process_is_given_the_same_cluster", "print").output().expect("ran");
     let said = String::from_utf8_lossy(&said.stdout);
     assert!(said.contains(&format!("cluster={url}\n")), "{said}");
 }
@@ -68,12 +59,7 @@ fn another_process_is_given_the_same_cluster() {
 #[test]
 fn the_cluster_takes_two_hundred_connections_and_speaks_utc() {
     let database = fresh_database();
-    assert_eq!(
-        database
-            .sql("SHOW max_connections; SHOW timezone")
-            .as_deref(),
-        Ok("200\nUTC")
-    );
+    assert_eq!(database.sql("SHOW max_connections; SHOW timezone").as_deref(), Ok("200\nUTC"));
 }
 
 #[test]
@@ -81,8 +67,7 @@ fn a_private_cluster_keeps_what_it_acknowledged_through_crashes() {
     let own = PrivateCluster::start(true);
     assert_eq!(own.sql("SHOW fsync").as_deref(), Ok("on"));
     let url = own.url();
-    own.sql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)")
-        .expect("written");
+    own.sql("CREATE TABLE kept (id int); INSERT INTO kept VALUES (1)").expect("written");
 
     own.kill9();
     own.sql("SELECT 1").expect_err("the server is dead");
@@ -121,18 +106,9 @@ fn a_killed_test_leaves_no_server_behind() {
         // Ends without unwinding, as a killed process does: no value is dropped.
         std::process::abort();
     }
-    let said = copy_of_this_program("a_killed_test_leaves_no_server_behind", "die")
-        .output()
-        .expect("ran");
+    let said = copy_of_this_program("a_killed_test_leaves_no_server_behind", "die").output().expect("ran");
     let said = String::from_utf8_lossy(&said.stdout);
-    let data = said
-        .lines()
-        .find_map(|line| line.split_once("data="))
-        .map(|(_, path)| PathBuf::from(path));
+    let data = said.lines().find_map(|line| line.split_once("data=")).map(|(_, path)| PathBuf::from(path));
     let data = data.unwrap_or_else(|| panic!("no server was started: {said}"));
-    assert!(
-        within_ten_seconds(|| !data.exists()),
-        "{} is still there",
-        data.display()
-    );
+    assert!(within_ten_seconds(|| !data.exists()), "{} is still there", data.display());
 }
