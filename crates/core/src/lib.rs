@@ -11,6 +11,7 @@
 
 pub mod batch;
 pub mod claim;
+pub mod clock;
 pub mod code;
 pub mod decide;
 pub mod duration;
