@@ -1,3 +1,4 @@
 //! What the tests of Mainspring share.
 
 pub mod pg;
+pub mod proxy;
