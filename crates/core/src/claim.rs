@@ -79,7 +79,8 @@ pub fn allowance(
     if let Some(rate) = settings.rate {
         let tokens = rate.available(state.tat, time::micros(now));
         if tokens < n {
-            return (tokens, Some(rate.when(state.tat, tokens + 1)));
+            // From an idle bucket the wait counts from now, not from when it was last used.
+            return (tokens, Some(rate.when(state.tat.max(time::micros(now)), tokens + 1)));
         }
     }
     (n, None)
@@ -186,7 +187,8 @@ mod tests {
         };
         let state = QueueState { running: 4, ..Default::default() };
         assert_eq!(allowance(&QueueSettings { rate: None, ..s.clone() }, &state, now(), 100), (6, None));
-        assert_eq!(allowance(&s, &state, now(), 100).0, 1);
+        let in_a_minute = Some(time::micros(now()) + 60 * time::SECOND);
+        assert_eq!(allowance(&s, &state, now(), 100), (1, in_a_minute));
         let used = QueueState { tat: time::micros(now()) + 60 * time::SECOND, ..state };
         assert_eq!(allowance(&s, &used, now(), 100), (0, Some(used.tat)));
         let pause = Pause { at: now(), by: "x".into(), until: None, note: None };
