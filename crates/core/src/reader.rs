@@ -64,7 +64,7 @@ pub enum GroupBy {
     Kind,
     /// Queue's name.
     Queue,
-    /// Schedule's number, as text.
+    /// Schedule's number, as text; jobs without a schedule are left out.
     Schedule,
     /// All together; the name is empty.
     Nothing,

@@ -14,6 +14,10 @@
 //! ([`crate::tally`]), its batch's counts and its schedule's next fire commit together. Concurrent
 //! calls may share one transaction (group commit), but each call is all or nothing.
 //!
+//! **The end of a transaction** does what several changes of it may ask for, in this order: batches
+//! that are over end, by number; held jobs of keys of which a job ended (however) are released, in
+//! claim order, until the first that may not run beside those that do; figures are added.
+//!
 //! **Scope.** Whatever names a project sees that project's rows only.
 //!
 //! **Sizes.** Lists handed in hold at most [`limits::BATCH`] entries; `limit` is capped by it. What
@@ -202,8 +206,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// Writes jobs; answers in order. Each has passed [`NewJob::check`].
     ///
     /// A job due at or before `now` (or without `run_at`) is `available`, with `run_at = now` when
-    /// absent; others are `scheduled`. `ord`: see [`crate::claim`]. A job whose unique key is held
-    /// (same project and key; the holder's period has not ended and its state is in the *new* job's
+    /// absent; others are `scheduled`. `ord` counts from `run_at` (see [`crate::claim`]). A job whose
+    /// unique key is held (same project and key; the holder is the last job written with it; its period has not ended and its state is in the *new* job's
     /// set; earlier entries of the same call count) is not written: the holder is returned as a
     /// duplicate. A fire or backfill whose (schedule, origin, nominal fire) exists is a duplicate
     /// of that job. Jobs with a batch raise its `total`; a sealed or missing batch is
@@ -248,8 +252,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// the answers is that of the input; a second transition for the same attempt is `Stale`.
     ///
     /// `Next::Wait` with `run_at <= finished_at` makes the job available (`ord` from `run_at`),
-    /// else scheduled; `raised` and `deaths` are stored. A final state stores `reason`, `outcome`,
-    /// `output`, `error`, `finished_at`. An attempt gets a history row unless it is a first attempt
+    /// else scheduled; `raised` and `deaths` are stored. A final state stores `reason` and
+    /// `finished_at`. Both store `outcome`, `output` and `error` as given, also when they are none. An attempt gets a history row unless it is a first attempt
     /// that succeeded (the job's own columns tell that). Steps are kept until the job goes. Also in
     /// this transaction: counters, roll-up and recents; `event::of_transition`; queue and key
     /// `running - 1`, and held jobs of that key released in claim order, as many as may run; the
@@ -272,7 +276,7 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// keeping. Lines of jobs that are gone, and lines seen before, are dropped.
     async fn append_logs(&self, now: Timestamp, lines: Vec<LogLine>) -> Result<()>;
 
-    /// Stores how far an attempt is, fenced.
+    /// Stores how far an attempt is, fenced. Readers show the last attempt's only.
     async fn set_progress(
         &self,
         now: Timestamp,
@@ -286,7 +290,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// A node begins. Its id is new; an id seen before is `Conflict`. Event `node.joined`.
     async fn join(&self, now: Timestamp, node: NodeInfo) -> Result<()>;
 
-    /// A sign of life and the poll that is always the net: one statement where possible.
+    /// A sign of life and the poll that is always the net: one statement where possible. A node that
+    /// left, or whose loss was told (`node.lost`), is not known any more and not brought back.
     async fn heartbeat(&self, now: Timestamp, node: NodeId, lease: Duration) -> Result<(Beat, Survey)>;
 
     /// A node ends in good order, holding nothing. Event `node.left`. Attempts it still holds are
@@ -379,8 +384,10 @@ pub trait Store: Reader + Send + Sync + 'static {
 
     /// Makes final jobs of `bulk` available again, in the same manner: the budget is restored
     /// (`raised = attempt`, `deaths = 0`), reason, `finished_at` and output are cleared, `run_at =
-    /// now`, the batch counts one pending again, event `job.retried`. Live ones that wait for a
-    /// retry become available at once. Others are passed over.
+    /// now`, the batch counts one pending again (and is open again), event `job.retried`. Live ones
+    /// that wait for a retry become available at once, with the event. Both forget a mark to end and
+    /// are placed anew. Others are passed over. A first attempt that succeeded gets its history row
+    /// here: the job's own columns will tell of the next one.
     async fn retry_jobs(
         &self,
         now: Timestamp,

@@ -1,4 +1,7 @@
 //! What the tests of Mainspring share.
 
+pub mod memory;
 pub mod pg;
 pub mod proxy;
+
+pub use memory::MemoryStore;
