@@ -4,6 +4,7 @@
 //! the connections, or tear the next one after a number of bytes so that the answer to a commit is
 //! lost. It copies bytes and knows nothing of the protocol. Each proxy runs on a thread of its own,
 //! so that a test may also use it from a plain program.
+#![allow(clippy::disallowed_methods, reason = "delays real bytes on real connections")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -384,7 +384,7 @@ impl Tx<'_> {
     /// are judged again when they are claimed.
     fn release(&mut self, key: &KeyId) {
         let per_key = self.db.settings(key.0, &key.1).max_running_per_key;
-        let mut running = self.db.keys.get(key).map_or(0, |state| state.running);
+        let running = self.db.keys.get(key).map_or(0, |state| state.running);
         let mut held: Vec<_> = self
             .db
             .live
@@ -394,12 +394,11 @@ impl Tx<'_> {
             .map(|job| (job.ord, job.record.id, job.key_limit))
             .collect();
         held.sort_unstable();
-        for (_, id, own) in held {
+        for (running, (_, id, own)) in (running..).zip(held) {
             let limit = per_key.into_iter().chain(own).min();
             if limit.is_some_and(|limit| running >= u64::from(limit)) {
                 break;
             }
-            running += 1;
             if let Some(job) = self.db.jobs.get_mut(&id) {
                 job.record.held = false;
             }
