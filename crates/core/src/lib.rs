@@ -13,6 +13,7 @@ pub mod batch;
 pub mod claim;
 pub mod clock;
 pub mod code;
+pub mod cron;
 pub mod decide;
 pub mod duration;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod schedule_record;
 pub mod store;
 pub mod tally;
 pub mod time;
+pub mod zone;
 
 pub use error::StoreError;
 pub use ids::{BatchId, JobId, NodeId, ProjectId, ScheduleId};
