@@ -207,11 +207,11 @@ pub trait Store: Reader + Send + Sync + 'static {
     ///
     /// A job due at or before `now` (or without `run_at`) is `available`, with `run_at = now` when
     /// absent; others are `scheduled`. `ord` counts from `run_at` (see [`crate::claim`]). A job whose
-    /// unique key is held (same project and key; the holder is the last job written with it; its period has not ended and its state is in the *new* job's
-    /// set; earlier entries of the same call count) is not written: the holder is returned as a
-    /// duplicate. A fire or backfill whose (schedule, origin, nominal fire) exists is a duplicate
-    /// of that job. Jobs with a batch raise its `total`; a sealed or missing batch is
-    /// [`StoreError::Conflict`] / `NotFound`.
+    /// unique key is held (same project and key; the holder is the last job written with it; its
+    /// period has not ended and its state is in the *new* job's set; earlier entries of the same
+    /// call count) is not written: the holder is returned as a duplicate. A fire or backfill whose
+    /// (schedule, origin, nominal fire) exists is a duplicate of that job. Jobs with a batch raise
+    /// its `total`; a sealed or missing batch is [`StoreError::Conflict`] / `NotFound`.
     async fn enqueue(&self, now: Timestamp, project: ProjectId, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>>;
 
     /// Opens a batch with its first jobs (their `batch` field is set by this call), in one
