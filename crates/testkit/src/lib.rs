@@ -1,5 +1,6 @@
 //! What the tests of Mainspring share.
 
+pub mod conformance;
 pub mod memory;
 pub mod pg;
 pub mod proxy;
