@@ -112,3 +112,28 @@ fn a_killed_test_leaves_no_server_behind() {
     let data = data.unwrap_or_else(|| panic!("no server was started: {said}"));
     assert!(within_ten_seconds(|| !data.exists()), "{} is still there", data.display());
 }
+
+#[test]
+fn the_shared_cluster_ends_with_the_run() {
+    if std::env::var_os(ROLE).is_some() {
+        println!("data={}", fresh_database().sql("SHOW data_directory").expect("answered"));
+        return;
+    }
+    // A run of its own: another folder for temporary files, and a shell as the runner that ends.
+    let folder = std::env::temp_dir().join(format!("ms-pg-run-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let run = Command::new("sh")
+        .args(["-c", "\"$@\"; true", "sh"])
+        .arg(std::env::current_exe().expect("a path"))
+        .args(["--exact", "the_shared_cluster_ends_with_the_run", "--nocapture"])
+        .env(ROLE, "runner")
+        .env("TMPDIR", &folder)
+        .output()
+        .expect("ran");
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains(&format!("data={}", folder.display())), "{said}");
+    let ended =
+        within_ten_seconds(|| std::fs::read_dir(&folder).is_ok_and(|mut homes| homes.next().is_none()));
+    assert!(ended, "the server in {} still runs", folder.display());
+    std::fs::remove_dir(&folder).expect("empty");
+}
