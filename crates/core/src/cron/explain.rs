@@ -157,7 +157,7 @@ fn unit(mask: u64, name: &str, of: &str) -> String {
 /// The step n >= 2 when the mask is 0, n, 2n, … and n divides the size.
 fn spaced(mask: u64, size: u32) -> Option<u32> {
     let n = (mask & !1).trailing_zeros();
-    let even = mask & 1 == 1 && n >= 2 && n < size && size % n == 0;
+    let even = mask & 1 == 1 && n >= 2 && n < size && size.is_multiple_of(n);
     (even && bits(mask).eq((0..size).step_by(n as usize))).then_some(n)
 }
 
