@@ -49,6 +49,35 @@ impl Clock for SystemClock {
     }
 }
 
+/// A clock that never jumps: the wall clock as it was at the start, moved on by the monotonic one.
+/// Time-outs and waits are counted by it, so that setting the machine's clock ends no attempt.
+#[derive(Debug)]
+pub struct SteadyClock {
+    start: Timestamp,
+    since: std::time::Instant,
+}
+
+impl SteadyClock {
+    /// Starts at the machine's present time.
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn new() -> Self {
+        SteadyClock { start: SystemClock::machine_time(), since: std::time::Instant::now() }
+    }
+}
+
+impl Default for SteadyClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SteadyClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        time::plus(self.start, self.since.elapsed())
+    }
+}
+
 /// Chance of this process: a seed from the operating system, by way of the standard library's
 /// randomly keyed hasher (which spares a dependency). Good for jitter and ids, not for secrets.
 pub fn machine_entropy() -> Seeded {

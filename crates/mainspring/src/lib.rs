@@ -12,19 +12,22 @@
 //! What is deliberately not here: SQL (the store crates), HTTP pages (the web crate), the rules
 //! themselves (`mainspring_core`: `decide`, `plan`, `claim`).
 
-#![allow(dead_code, reason = "the runner that calls these comes with the node")]
-
 pub mod client;
 pub mod clock;
 pub mod context;
+pub mod engine;
 pub mod job;
 pub mod kinds;
 pub mod node;
 pub mod registry;
+mod run;
+pub mod step;
 
 pub use client::{Client, ClientError};
 pub use context::Context;
+pub use engine::{NodeEvent, NodeEvents};
 pub use job::{Job, JobError};
+pub use node::{Node, NodeBuilder, NodeError};
 pub use registry::{Class, Handler, KindSpec, Pack, Registry};
 
 /// The domain: what the store keeps and the pure rules.

@@ -178,6 +178,15 @@ impl Registry {
         self
     }
 
+    /// Adds a kind whose handler is a function: the payload is in its context.
+    pub fn function<F, R>(self, kind: &str, spec: KindSpec, run: F) -> Self
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Option<Json>, JobError>> + Send + 'static,
+    {
+        self.handler(kind, spec, Function(run))
+    }
+
     /// Adds a value that handlers get by its type: see [`Context::state`].
     pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         if self.state.insert(TypeId::of::<T>(), Arc::new(value)).is_some() {
@@ -227,6 +236,20 @@ impl Registry {
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("kinds", &self.kinds.keys()).finish_non_exhaustive()
+    }
+}
+
+/// A handler that is a function.
+struct Function<F>(F);
+
+#[async_trait]
+impl<F, R> Handler for Function<F>
+where
+    F: Fn(Context) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Option<Json>, JobError>> + Send + 'static,
+{
+    async fn run(&self, cx: Context) -> Result<Option<Json>, JobError> {
+        (self.0)(cx).await
     }
 }
 

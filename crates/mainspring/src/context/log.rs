@@ -13,7 +13,6 @@ pub(super) struct State {
 }
 
 /// One line being made: `cx.log(LogLevel::Info, "sent").field("to", 17)`; written when dropped.
-#[must_use = "the line is written when this is dropped"]
 pub struct Log<'a> {
     cx: &'a Context,
     level: LogLevel,

@@ -1,0 +1,149 @@
+//! Writes how attempts ended: takes what has gathered, asks `decide` what follows, and hands it to
+//! the store in one transaction. The previous commit is the timer: while one batch is written the
+//! next gathers.
+//!
+//! An outcome is never given up while the store may come back: handlers' results outlive an outage.
+//! A result that the store refuses (a value it cannot keep) becomes a failure with that reason, so
+//! that one bad row neither blocks the others nor leaves its job running for ever.
+
+use super::{Step, Wake};
+use crate::engine::{Done, Ended, Engine, NodeEvent};
+use jiff::Timestamp;
+use mainspring_core::StoreError;
+use mainspring_core::decide::{Next, Outcome, Transition, decide};
+use mainspring_core::error::Result;
+use mainspring_core::job::ErrorRecord;
+use mainspring_core::store::Finished;
+use mainspring_core::{limits, time};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// See the module's text.
+pub struct Finisher {
+    engine: Arc<Engine>,
+    /// Taken from the outbox and not written yet. Behind a lock of its own so that two calls of
+    /// `step` never write the same outcome.
+    held: tokio::sync::Mutex<VecDeque<(Done, Transition)>>,
+    last_error: Mutex<Option<StoreError>>,
+}
+
+impl Finisher {
+    /// The finisher of a node.
+    pub fn new(engine: Arc<Engine>) -> Finisher {
+        Finisher { engine, held: tokio::sync::Mutex::default(), last_error: Mutex::default() }
+    }
+
+    /// Why the last write failed, if it did: shown when a shutdown cannot write everything.
+    pub fn last_error(&self) -> Option<StoreError> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn decided(&self, done: Done) -> (Done, Transition) {
+        let chance = match &done.outcome {
+            Outcome::Failed { .. } | Outcome::TimedOut { .. } => self.engine.entropy.chance(),
+            _ => 0.0,
+        };
+        // The outcome moves into the transition; what is kept is who it was about.
+        let Done { attempt, outcome, at } = done;
+        let transition = decide(&attempt.facts(), outcome, at, chance);
+        let outcome = Outcome::LeaseExpired;
+        (Done { attempt, outcome, at }, transition)
+    }
+
+    /// Writes one batch. A refusal of the whole is looked into row by row.
+    async fn write(&self, now: Timestamp, batch: &mut [(Done, Transition)]) -> Result<Vec<Finished>> {
+        let all = batch.iter().map(|(_, t)| t.clone()).collect();
+        match self.engine.store().finish(now, all).await {
+            Err(e) if !e.is_transient() => {
+                tracing::warn!(error = %e, rows = batch.len(), "the store refused outcomes; writing them one by one");
+            }
+            answer => return answer,
+        }
+        let mut answers = Vec::with_capacity(batch.len());
+        for (done, transition) in batch {
+            answers.push(self.write_one(now, done, transition).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn write_one(&self, now: Timestamp, done: &Done, transition: &mut Transition) -> Result<Finished> {
+        let first = |answers: Vec<Finished>| answers.into_iter().next().unwrap_or(Finished::Stale);
+        match self.engine.store().finish(now, vec![transition.clone()]).await {
+            Err(e) if !e.is_transient() => {
+                let error =
+                    ErrorRecord::new("store_refused", "its outcome could not be stored", vec![e.to_string()]);
+                let outcome = Outcome::Failed { error, retryable: false, after: None };
+                *transition = decide(&done.attempt.facts(), outcome, done.at, 0.0);
+                let again = self.engine.store().finish(now, vec![transition.clone()]).await?;
+                Ok(first(again))
+            }
+            answer => answer.map(first),
+        }
+    }
+
+    fn tell(&self, done: &Done, t: &Transition, finished: Finished) {
+        let (job, attempt) = (t.job, t.attempt);
+        if finished == Finished::Stale {
+            self.engine.events.tell(|| NodeEvent::Stale { job, attempt });
+            return;
+        }
+        self.engine.events.tell(|| {
+            let claimed = done.attempt.claimed();
+            let (again, reason) = match &t.next {
+                Next::Wait { run_at, .. } => (Some(*run_at), None),
+                Next::Final { reason, .. } => (None, reason.clone()),
+            };
+            let took = match &done.attempt {
+                Ended::Ran(cx) => time::since(cx.started_at(), done.at),
+                Ended::Waited(_) => std::time::Duration::ZERO,
+            };
+            NodeEvent::Finished {
+                job,
+                attempt,
+                kind: claimed.kind.clone(),
+                schedule: claimed.schedule.map(|(id, _)| id),
+                outcome: t.outcome,
+                again,
+                reason: reason.or_else(|| t.error.as_ref().map(|e| e.message.clone())),
+                took,
+            }
+        });
+    }
+}
+
+impl Step for Finisher {
+    const NAME: &'static str = "finisher";
+
+    async fn step(&self, now: Timestamp) -> Result<Wake> {
+        let mut held = self.held.lock().await;
+        held.extend(self.engine.outbox.take().into_iter().map(|done| self.decided(done)));
+        if held.is_empty() {
+            return Ok(Wake::Idle);
+        }
+        let n = held.len().min(limits::BATCH);
+        let written = self.write(now, &mut held.make_contiguous()[..n]).await;
+        let answers = match written {
+            Ok(answers) => answers,
+            Err(e) => {
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(e.clone());
+                return Err(e);
+            }
+        };
+        let mut waits = false;
+        for ((done, transition), finished) in held.drain(..n).zip(answers) {
+            waits |= matches!(transition.next, Next::Wait { .. });
+            self.tell(&done, &transition, finished);
+            if let Ended::Ran(cx) = &done.attempt {
+                self.engine.services.inbox.forget_progress(cx.job_id(), cx.attempt());
+            }
+        }
+        self.engine.outbox.settled(n);
+        // An end may have freed a limit or a key; a retry may be due before the promoter looks.
+        self.engine.signals.dispatch.notify_one();
+        if waits {
+            self.engine.signals.promote.notify_one();
+        }
+        // Another batch may have gathered whose ring fell into this step.
+        Ok(Wake::Again)
+    }
+}
