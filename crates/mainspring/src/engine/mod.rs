@@ -279,6 +279,13 @@ impl Engine {
         self.watch(by);
     }
 
+    /// Ends the grace time of a drain: what still runs is asked to end, and given back at once when
+    /// it does not.
+    pub fn interrupt(&self) {
+        let by = time::plus(self.steady.now(), crate::node::INTERRUPT);
+        self.ask_to_stop(StopReason::Shutdown, by, |_| true);
+    }
+
     /// The warden must look no later than `at` (by the steady clock).
     pub(crate) fn watch(&self, at: Timestamp) {
         let at = time::micros(at);

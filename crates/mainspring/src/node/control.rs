@@ -2,7 +2,7 @@
 
 use super::drive::{Driver, Weather};
 use super::threads::Threads;
-use super::{NodeError, Summary, pause};
+use super::{INTERRUPT, NodeError, Summary, pause};
 use crate::clock::SystemClock;
 use crate::context::StopReason;
 use crate::engine::{Engine, NodeEvent};
@@ -15,8 +15,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// How long an interrupted handler may take to end by itself.
-const INTERRUPT: Duration = Duration::from_millis(200);
 /// How long the last outcomes may take to be written, after the grace time.
 const FLUSH: Duration = Duration::from_millis(400);
 /// How long each last call (what is still being claimed, the loops' ends, leaving) may take.

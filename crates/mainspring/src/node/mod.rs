@@ -23,6 +23,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long an interrupted handler may take to end by itself.
+pub(crate) const INTERRUPT: Duration = Duration::from_millis(200);
+
 /// Waits: the one place where the library sleeps.
 #[allow(clippy::disallowed_methods, reason = "only the node sleeps")]
 pub(crate) async fn pause(wait: Duration) {
