@@ -10,6 +10,7 @@
 //! served next and which limits hold), [`store`] and [`reader`] (what a store must do).
 
 pub mod batch;
+pub mod calendar;
 pub mod claim;
 pub mod clock;
 pub mod code;
@@ -23,14 +24,17 @@ pub mod job;
 pub mod json;
 pub mod limits;
 pub mod node;
+pub mod plan;
 pub mod queue;
 pub mod rate;
 pub mod reader;
 pub mod retry;
+pub mod schedule;
 pub mod schedule_record;
 pub mod store;
 pub mod tally;
 pub mod time;
+pub mod trigger;
 pub mod zone;
 
 pub use error::StoreError;

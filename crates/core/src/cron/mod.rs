@@ -33,3 +33,7 @@ pub use lint::{LintWarning, MinuteLoad, lint};
 pub use parse::{CronError, Field};
 pub use search::{ClockChange, CronFire, CronIter, FireNote};
 pub use spread::{has_spread, resolve_spread};
+
+pub(crate) use explain::join;
+pub(crate) use search::clock;
+pub(crate) use spread::stable_hash;
