@@ -1,0 +1,296 @@
+//! Jobs come in: by a client's call, with a batch, as a fire, as a batch's follow-up. All of them
+//! through [`Tx::write_job`].
+
+use crate::cache::{RouteIx, us};
+use crate::row::JobOptions;
+use crate::schema;
+use crate::tx::{Done, Fault, Tx, conflict, invalid, not_found};
+use jiff::Timestamp;
+use mainspring_core::batch::{BatchState, NewBatch};
+use mainspring_core::claim as rules;
+use mainspring_core::ids::{BatchId, JobId, ProjectId};
+use mainspring_core::job::{Enqueued, JobState, NewJob, Origin, check_name};
+use mainspring_core::retry::RetryPolicy;
+use mainspring_core::store::Hint;
+use mainspring_core::{StoreError, limits, time};
+use rusqlite::{CachedStatement, OptionalExtension, params};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const INSERT: &str = "INSERT INTO jobs (id, st, route, priority, flags, attempt, raised, deaths, origin, ord,
+        run_at, created_at, started_at, finished_at, node, expires_at, batch, schedule, scheduled_for,
+        key, options, payload)
+    VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6, ?7, ?8, -9223372036854775808, -9223372036854775808,
+        -9223372036854775808, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+
+/// What is the same for all jobs of a call.
+struct Writing<'c> {
+    insert: CachedStatement<'c>,
+    now: i64,
+    policy: RetryPolicy,
+    /// The route of the job before: most jobs of a call go the same way.
+    last: Option<(Arc<str>, Arc<str>, RouteIx)>,
+}
+
+impl Tx<'_> {
+    pub fn ensure_project(&mut self, now: Timestamp, name: &str) -> Done<ProjectId> {
+        check_name(name).or_else(|text| invalid("project", text))?;
+        let known = self
+            .conn
+            .prepare_cached("SELECT id FROM projects WHERE name = ?1")?
+            .query_row([name], |r| r.get(0))
+            .optional()?;
+        if let Some(id) = known {
+            return Ok(ProjectId(id));
+        }
+        let id: i64 = self
+            .conn
+            .prepare_cached("INSERT INTO projects (name, created_at) VALUES (?1, ?2) RETURNING id")?
+            .query_row(params![name, us(now)], |r| r.get(0))?;
+        self.cache.projects.insert(id);
+        Ok(ProjectId(id))
+    }
+
+    pub fn enqueue(&mut self, now: Timestamp, project: ProjectId, jobs: &[NewJob]) -> Done<Vec<Enqueued>> {
+        self.check_jobs(project, jobs)?;
+        let made = self.write_jobs(now, project, jobs, None)?;
+        self.settle(now)?;
+        Ok(made)
+    }
+
+    pub fn open_batch(
+        &mut self,
+        now: Timestamp,
+        project: ProjectId,
+        batch: &NewBatch,
+        jobs: &[NewJob],
+    ) -> Done<(BatchId, Vec<Enqueued>)> {
+        check_each(jobs)?;
+        let template = match &batch.follow_up {
+            None => None,
+            Some(job) => {
+                check_each(std::slice::from_ref(job))?;
+                Some(crate::settle::template(job)?)
+            }
+        };
+        let id: i64 = self
+            .conn
+            .prepare_cached(
+                "INSERT INTO batches (project, name, state, sealed, parent, template, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
+            )?
+            .query_row(
+                params![
+                    project.0,
+                    limits::cut(&batch.name, limits::NAME),
+                    BatchState::Open.code(),
+                    batch.sealed,
+                    batch.parent.map(|p| p.0),
+                    template,
+                    us(now)
+                ],
+                |r| r.get(0),
+            )?;
+        // The batch of the jobs is this one, whatever they say.
+        let made = self.write_jobs(now, project, jobs, Some(BatchId(id)))?;
+        self.batches.entry(id).or_default();
+        self.settle(now)?;
+        Ok((BatchId(id), made))
+    }
+
+    pub fn seal_batch(&mut self, now: Timestamp, project: ProjectId, batch: BatchId) -> Done<()> {
+        let done = self
+            .conn
+            .prepare_cached("UPDATE batches SET sealed = 1 WHERE id = ?1 AND project = ?2")?
+            .execute([batch.0, project.0])?;
+        if done == 0 {
+            return not_found("batch", batch);
+        }
+        self.batches.entry(batch.0).or_default();
+        self.settle(now)
+    }
+
+    /// Everything that may refuse jobs, before any of them is written.
+    pub fn check_jobs(&mut self, project: ProjectId, jobs: &[NewJob]) -> Done<()> {
+        check_each(jobs)?;
+        if !self.cache.projects.contains(&project.0) {
+            return not_found("project", project);
+        }
+        let mut added = BTreeMap::<BatchId, u64>::new();
+        for id in jobs.iter().filter_map(|job| job.batch) {
+            *added.entry(id).or_default() += 1;
+        }
+        for (id, more) in added {
+            let known = self
+                .conn
+                .prepare_cached("SELECT sealed, total FROM batches WHERE id = ?1 AND project = ?2")?
+                .query_row([id.0, project.0], |r| Ok((r.get::<_, bool>(0)?, r.get::<_, i64>(1)?)))
+                .optional()?;
+            match known {
+                None => return not_found("batch", id),
+                Some((true, _)) => {
+                    return conflict(format!("batch {id} is sealed: no more jobs can be added"));
+                }
+                Some((false, total)) if total as u64 + more > limits::BATCH_JOBS => {
+                    let text = format!("batch {id} would have more than {} jobs", limits::BATCH_JOBS);
+                    return invalid("batch", text);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes jobs that were checked; with `batch` all of them into that one.
+    pub fn write_jobs(
+        &mut self,
+        now: Timestamp,
+        project: ProjectId,
+        jobs: &[NewJob],
+        batch: Option<BatchId>,
+    ) -> Done<Vec<Enqueued>> {
+        let conn = self.conn;
+        let insert = conn.prepare_cached(INSERT)?;
+        let mut w = Writing { insert, now: us(now), policy: RetryPolicy::default(), last: None };
+        let mut made = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            made.push(self.write_job(&mut w, project, job, batch.or(job.batch))?);
+        }
+        if made.iter().any(|e| !e.duplicate) {
+            self.hint(Hint::Jobs);
+        }
+        Ok(made)
+    }
+
+    fn write_job(
+        &mut self,
+        w: &mut Writing<'_>,
+        project: ProjectId,
+        job: &NewJob,
+        batch: Option<BatchId>,
+    ) -> Done<Enqueued> {
+        let (schedule, scheduled_for) = match job.schedule {
+            None => (None, None),
+            Some((id, at)) => (Some(id.0), at.map(us)),
+        };
+        if let Some(id) = self.existing(w.now, project, job)? {
+            return Ok(Enqueued { id, duplicate: true });
+        }
+        let route = match &w.last {
+            Some((queue, kind, route)) if *queue == job.queue && *kind == job.kind => *route,
+            _ => {
+                let route = self.cache.route(self.conn, project, &job.queue, &job.kind)?;
+                w.last = Some((job.queue.clone(), job.kind.clone(), route));
+                route
+            }
+        };
+        let id = self.cache.next_job;
+        self.cache.next_job += 1;
+        let run_at = job.run_at.map_or(w.now, us);
+        let state = if run_at <= w.now { JobState::Available } else { JobState::Scheduled };
+        let ord = match state {
+            JobState::Available => self.place(route, job.key.as_ref(), job.priority, run_at)?,
+            _ => ABSENT_ORD,
+        };
+        let insert = &mut w.insert;
+        insert.raw_bind_parameter(1, id)?;
+        insert.raw_bind_parameter(2, schema::st(state))?;
+        insert.raw_bind_parameter(3, route as i64 + 1)?;
+        insert.raw_bind_parameter(4, job.priority)?;
+        insert.raw_bind_parameter(5, job.origin.code())?;
+        insert.raw_bind_parameter(6, ord)?;
+        insert.raw_bind_parameter(7, run_at)?;
+        insert.raw_bind_parameter(8, w.now)?;
+        insert.raw_bind_parameter(9, job.expires_at.map(us))?;
+        insert.raw_bind_parameter(10, batch.map(|b| b.0))?;
+        insert.raw_bind_parameter(11, schedule)?;
+        insert.raw_bind_parameter(12, scheduled_for)?;
+        insert.raw_bind_parameter(13, job.key.as_deref())?;
+        insert.raw_bind_parameter(14, JobOptions::of(job, &w.policy))?;
+        insert.raw_bind_parameter(15, job.payload.as_str())?;
+        insert.raw_execute()?;
+        self.cache.count(route, state, 1);
+        if let Some(unique) = &job.unique {
+            let until = unique.period.map(|p| us(time::plus(time::from_micros(w.now), p)));
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO uniques (project, key, job, until) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET job = excluded.job, until = excluded.until",
+                )?
+                .execute(params![project.0, unique.key, id, until])?;
+        }
+        if let Some(batch) = batch.filter(|_| job.origin != Origin::FollowUp) {
+            self.batches.entry(batch.0).or_default().total += 1;
+        }
+        Ok(Enqueued { id: JobId(id), duplicate: false })
+    }
+
+    /// The job that keeps a new one out: the same fire, or the holder of its unique key.
+    fn existing(&mut self, now: i64, project: ProjectId, job: &NewJob) -> Done<Option<JobId>> {
+        if let (Origin::Fire | Origin::Backfill, Some((schedule, Some(at)))) = (job.origin, job.schedule) {
+            let made = self
+                .conn
+                .prepare_cached(
+                    "SELECT id FROM jobs INDEXED BY jobs_fire
+                     WHERE schedule = ?1 AND scheduled_for = ?2 AND origin = ?3
+                       AND schedule IS NOT NULL AND scheduled_for IS NOT NULL AND origin IN (1, 3)",
+                )?
+                .query_row(params![schedule.0, us(at), job.origin.code()], |r| r.get(0))
+                .optional()?;
+            if let Some(id) = made {
+                return Ok(Some(JobId(id)));
+            }
+        }
+        let Some(unique) = &job.unique else { return Ok(None) };
+        let holder = self
+            .conn
+            .prepare_cached(
+                "SELECT u.job, u.until, j.st FROM uniques u CROSS JOIN jobs j ON j.id = u.job
+                 WHERE u.project = ?1 AND u.key = ?2",
+            )?
+            .query_row(params![project.0, unique.key], |r| {
+                Ok((r.get::<_, i64>(0)?, r.get::<_, Option<i64>>(1)?, r.get::<_, i64>(2)?))
+            })
+            .optional()?;
+        let Some((id, until, st)) = holder else { return Ok(None) };
+        let holds = until.is_none_or(|until| now < until) && unique.states.has(crate::cache::state_of(st)?);
+        Ok(holds.then_some(JobId(id)))
+    }
+
+    /// The place of a job that becomes available: by the time it became due, or by its key's turn
+    /// where the queue is fair.
+    pub fn place(&mut self, route: RouteIx, key: Option<&Arc<str>>, priority: u8, run_at: i64) -> Done<i64> {
+        let queue = self.cache.routes[route].queue;
+        if !self.cache.queues[queue].settings.fair {
+            return Ok(run_at.saturating_add(rules::priority_offset(priority)));
+        }
+        let state = self.queue_state(queue);
+        let key = self.key_state(queue, key.cloned().unwrap_or_default())?;
+        Ok(rules::fair_ord(&state, key, priority))
+    }
+}
+
+/// `ord` of a job that is scheduled: it gets its place when it becomes available.
+const ABSENT_ORD: i64 = schema::ABSENT;
+
+fn check_each(jobs: &[NewJob]) -> Done<()> {
+    check_len("jobs", jobs.len())?;
+    for job in jobs {
+        job.check().map_err(|(field, text)| Fault::Refused(StoreError::Invalid { field, text }))?;
+    }
+    Ok(())
+}
+
+/// Refuses a list that is too long.
+pub(crate) fn check_len(field: &'static str, len: usize) -> Done<()> {
+    if len > limits::BATCH {
+        let text = format!("{len} entries, at most {} are allowed in one call", limits::BATCH);
+        return invalid(field, text);
+    }
+    Ok(())
+}
+
+/// `limit` of a call that writes.
+pub(crate) fn at_most(limit: u32) -> usize {
+    (limit as usize).min(limits::BATCH)
+}

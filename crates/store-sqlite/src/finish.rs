@@ -1,0 +1,258 @@
+//! Attempts end, and what they leave on the way: steps, log lines, progress. Everything but the log
+//! is fenced by `(job, attempt)`.
+
+use crate::cache::us;
+use crate::enqueue::check_len;
+use crate::row::Row;
+use crate::schema;
+use crate::tx::{Done, Tx, invalid};
+use jiff::Timestamp;
+use mainspring_core::decide::{Next, Transition};
+use mainspring_core::ids::{JobId, ScheduleId};
+use mainspring_core::job::{AttemptOutcome, JobState, LogLine, Progress, check_name};
+use mainspring_core::json::Json;
+use mainspring_core::store::{Finished, Hint};
+use mainspring_core::{event, limits};
+use rusqlite::{CachedStatement, OptionalExtension, params};
+
+const COMPLETE: &str = "UPDATE jobs SET st = 13, outcome = 0, finished_at = ?3
+    WHERE id = ?1 AND st = 12 AND attempt = ?2";
+
+impl Tx<'_> {
+    pub fn finish(&mut self, now: Timestamp, transitions: &[Transition]) -> Done<Vec<Finished>> {
+        check_len("transitions", transitions.len())?;
+        for t in transitions {
+            check_size("output", t.output.as_ref(), limits::OUTPUT)?;
+        }
+        let conn = self.conn;
+        let mut complete = conn.prepare_cached(COMPLETE)?;
+        let mut done = Vec::with_capacity(transitions.len());
+        for t in transitions {
+            done.push(match self.complete_plain(&mut complete, t)? {
+                Some(finished) => finished,
+                None => self.finish_one(now, t)?,
+            });
+        }
+        self.settle(now)?;
+        Ok(done)
+    }
+
+    /// The common case: a first attempt that this process claimed, of a job without key, batch and
+    /// schedule, succeeded. One statement, which is also the fence.
+    fn complete_plain(
+        &mut self,
+        complete: &mut CachedStatement<'_>,
+        t: &Transition,
+    ) -> Done<Option<Finished>> {
+        let success = t.outcome == AttemptOutcome::Succeeded
+            && matches!(t.next, Next::Final { state: JobState::Completed, reason: None })
+            && t.error.is_none();
+        let Some(known) = self.cache.running.get(&t.job).copied() else { return Ok(None) };
+        if !success || known.attempt != t.attempt {
+            return Ok(None);
+        }
+        let finished_at = us(t.finished_at);
+        complete.raw_bind_parameter(1, t.job.0)?;
+        complete.raw_bind_parameter(2, t.attempt)?;
+        complete.raw_bind_parameter(3, finished_at)?;
+        self.cache.running.remove(&t.job);
+        if complete.raw_execute()? == 0 {
+            return Ok(Some(Finished::Stale));
+        }
+        if let Some(output) = &t.output {
+            self.conn
+                .prepare_cached("INSERT INTO results (job, output) VALUES (?1, ?2)")?
+                .execute(params![t.job.0, output.as_str()])?;
+        }
+        self.cache.moved(known.route, JobState::Running, JobState::Completed);
+        self.cache.attempt(known.route, None, t.outcome, known.started_at, finished_at);
+        Ok(Some(Finished::Applied))
+    }
+
+    fn finish_one(&mut self, now: Timestamp, t: &Transition) -> Done<Finished> {
+        let Some(mut row) = self.held_by(t.job, t.attempt)? else { return Ok(Finished::Stale) };
+        self.cache.running.remove(&t.job);
+        let finished_at = us(t.finished_at);
+        let route = row.route_ix();
+        let schedule = row.schedule.map(ScheduleId);
+        self.cache.attempt(route, schedule, t.outcome, row.started_at, finished_at);
+        row.outcome = Some(t.outcome.code().into());
+        let error = t.error.as_ref().map(|e| Json::of(e).unwrap_or_else(|_| Json::null()));
+        if !(t.attempt == 1 && t.outcome == AttemptOutcome::Succeeded) {
+            self.write_attempt(&row, t, finished_at, error.as_ref())?;
+        }
+        let (state, reason) = match &t.next {
+            Next::Final { state, reason } => {
+                row.finished_at = finished_at;
+                (*state, reason.as_deref())
+            }
+            Next::Wait { run_at, raised, deaths } => {
+                row.run_at = us(*run_at);
+                row.raised = *raised;
+                row.deaths = *deaths;
+                let due = row.run_at <= finished_at;
+                (if due { JobState::Available } else { JobState::Scheduled }, None)
+            }
+        };
+        if let Some(key) = &row.key {
+            let queue = self.cache.routes[route].queue;
+            let key_state = self.key_state(queue, key.clone())?;
+            key_state.running = key_state.running.saturating_sub(1);
+            self.freed.insert((queue, key.clone()));
+        }
+        row.ord = match state {
+            JobState::Available => self.place(route, row.key.as_ref(), row.priority, row.run_at)?,
+            _ => schema::ABSENT,
+        };
+        row.st = schema::st(state);
+        row.save(self.conn)?;
+        self.write_result(t, reason, error.as_ref())?;
+        self.cache.moved(route, JobState::Running, state);
+        if !state.is_final() {
+            self.hint(Hint::Jobs);
+        }
+        let r = &self.cache.routes[route];
+        let project = r.project;
+        if let Some(event) = event::of_transition(t, &r.kind, &r.queue_name) {
+            self.event(now, project, &event)?;
+        }
+        if row.flags & schema::CANCEL != 0 {
+            self.conn.prepare_cached("DELETE FROM cancels WHERE job = ?1")?.execute([row.id])?;
+        }
+        if state.is_final() {
+            self.ended(&row, state, Some(t.outcome), finished_at)?;
+        }
+        Ok(Finished::Applied)
+    }
+
+    fn write_attempt(&mut self, row: &Row, t: &Transition, finished_at: i64, error: Option<&Json>) -> Done<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT OR REPLACE INTO attempts (job, number, node, started_at, finished_at, outcome, error)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            )?
+            .execute(params![
+                row.id,
+                t.attempt,
+                row.node,
+                row.started_at,
+                finished_at,
+                t.outcome.code(),
+                error.map(Json::as_str)
+            ])?;
+        Ok(())
+    }
+
+    /// What there is to say beside the row; nothing is written while there is nothing.
+    fn write_result(&mut self, t: &Transition, reason: Option<&str>, error: Option<&Json>) -> Done<()> {
+        let output = t.output.as_ref().map(Json::as_str);
+        let error = error.map(Json::as_str);
+        if t.attempt == 1 && reason.is_none() && output.is_none() && error.is_none() {
+            return Ok(());
+        }
+        self.conn
+            .prepare_cached(
+                "INSERT INTO results (job, reason, error, output) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET reason = excluded.reason, error = excluded.error,
+                    output = excluded.output",
+            )?
+            .execute(params![t.job.0, reason, error, output])?;
+        Ok(())
+    }
+
+    /// The fence: the job, if this very attempt is running.
+    fn held_by(&mut self, job: JobId, attempt: u32) -> Done<Option<Row>> {
+        let row = Row::load(self.conn, job.0)?;
+        Ok(row.filter(|r| r.st == schema::RUNNING && r.attempt == attempt))
+    }
+
+    pub fn save_step(
+        &mut self,
+        now: Timestamp,
+        job: JobId,
+        attempt: u32,
+        name: &str,
+        result: &Json,
+    ) -> Done<Finished> {
+        check_name(name).or_else(|text| invalid("step", text))?;
+        check_size("result", Some(result), limits::STEP_RESULT)?;
+        if self.held_by(job, attempt)?.is_none() {
+            return Ok(Finished::Stale);
+        }
+        let known: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT id FROM steps WHERE job = ?1 AND name = ?2")?
+            .query_row(params![job.0, name], |r| r.get(0))
+            .optional()?;
+        if known.is_some() {
+            return Ok(Finished::Applied);
+        }
+        let count: i64 = self
+            .conn
+            .prepare_cached("SELECT count(*) FROM steps WHERE job = ?1")?
+            .query_row([job.0], |r| r.get(0))?;
+        if count as usize >= limits::STEPS {
+            return invalid("steps", format!("a job may remember at most {}", limits::STEPS));
+        }
+        self.conn
+            .prepare_cached("INSERT INTO steps (job, name, result, at) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![job.0, name, result.as_str(), us(now)])?;
+        Ok(Finished::Applied)
+    }
+
+    pub fn append_logs(&mut self, lines: &[LogLine]) -> Done<()> {
+        check_len("lines", lines.len())?;
+        let mut there = self.conn.prepare_cached("SELECT 1 FROM jobs WHERE id = ?1")?;
+        let mut add = self.conn.prepare_cached(
+            "INSERT OR IGNORE INTO logs (job, attempt, seq, at, level, message, fields)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?;
+        let mut last = None;
+        for line in lines {
+            // One line beyond the cap is kept: it says that the rest was dropped.
+            if line.seq as usize > limits::LOG_LINES {
+                continue;
+            }
+            let known = match last {
+                Some((job, known)) if job == line.job => known,
+                _ => there.exists([line.job.0])?,
+            };
+            last = Some((line.job, known));
+            if known {
+                add.execute(params![
+                    line.job.0,
+                    line.attempt,
+                    line.seq,
+                    us(line.at),
+                    line.level.code(),
+                    limits::cut(&line.message, limits::LOG_LINE),
+                    line.fields.as_ref().map(Json::as_str)
+                ])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn set_progress(&mut self, job: JobId, attempt: u32, progress: &Progress) -> Done<Finished> {
+        if self.held_by(job, attempt)?.is_none() {
+            return Ok(Finished::Stale);
+        }
+        self.conn
+            .prepare_cached("INSERT OR REPLACE INTO progress (job, done, total, note) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![
+                job.0,
+                progress.done.min(i64::MAX as u64) as i64,
+                progress.total.map(|n| n.min(i64::MAX as u64) as i64),
+                progress.note.as_deref().map(|note| limits::cut(note, limits::NOTE))
+            ])?;
+        Ok(Finished::Applied)
+    }
+}
+
+fn check_size(field: &'static str, json: Option<&Json>, max: usize) -> Done<()> {
+    let len = json.map_or(0, |json| json.as_str().len());
+    if len > max {
+        return invalid(field, format!("{len} bytes, at most {max} are allowed"));
+    }
+    Ok(())
+}
