@@ -78,6 +78,10 @@ CREATE INDEX jobs_over      ON jobs (route, st, finished_at) WHERE st >= 13 AND 
 CREATE INDEX jobs_route     ON jobs (route);
 CREATE INDEX jobs_batch     ON jobs (batch) WHERE batch IS NOT NULL;
 CREATE INDEX jobs_schedule  ON jobs (schedule) WHERE schedule IS NOT NULL;
+CREATE INDEX jobs_live      ON jobs (schedule)
+    WHERE schedule IS NOT NULL AND origin = 1 AND st NOT IN (13, 14, 15);
+CREATE INDEX jobs_times     ON jobs (schedule, scheduled_for)
+    WHERE schedule IS NOT NULL AND scheduled_for IS NOT NULL;
 CREATE UNIQUE INDEX jobs_fire ON jobs (schedule, scheduled_for, origin)
     WHERE schedule IS NOT NULL AND scheduled_for IS NOT NULL AND origin IN (1, 3);
 
@@ -122,10 +126,11 @@ CREATE TABLE logs (
 ) WITHOUT ROWID;
 
 CREATE TABLE progress (
-    job   INTEGER PRIMARY KEY,
-    done  INTEGER NOT NULL,
-    total INTEGER,
-    note  TEXT
+    job     INTEGER PRIMARY KEY,
+    attempt INTEGER NOT NULL,
+    done    INTEGER NOT NULL,
+    total   INTEGER,
+    note    TEXT
 );
 
 -- Running jobs whose end was asked for, so that a heartbeat finds them without a search.
@@ -170,6 +175,7 @@ CREATE TABLE batches (
     finished_at INTEGER
 );
 CREATE INDEX batches_project ON batches (project);
+CREATE INDEX batches_over    ON batches (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE nodes (
     id           INTEGER PRIMARY KEY,
@@ -240,3 +246,4 @@ CREATE TABLE events (
     actor   TEXT,
     data    TEXT NOT NULL
 );
+CREATE INDEX events_project ON events (project);

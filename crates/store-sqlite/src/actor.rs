@@ -61,10 +61,11 @@ impl<T: Send, F: FnMut(&mut Tx<'_>) -> Done<T> + Send> Call for Typed<T, F> {
     }
 
     fn answer(self: Box<Self>, verdict: Result<()>) {
+        let Typed { given, reply, .. } = *self;
         let unanswered = || Err(StoreError::Internal("a call was not run".into()));
-        let answer = verdict.and_then(|()| self.given.unwrap_or_else(unanswered));
+        let answer = verdict.and_then(|()| given.unwrap_or_else(unanswered));
         // The caller may have gone away; what was written stays written.
-        let _ = self.reply.send(answer);
+        let _ = reply.send(answer);
     }
 }
 
@@ -285,7 +286,7 @@ impl Writer {
             self.seen = Some(version);
         }
         for call in calls {
-            let mut tx = Tx { conn: &self.conn, cache: &mut self.cache, hints };
+            let mut tx = Tx::new(&self.conn, &mut self.cache, hints);
             // A mistake of ours must not end the writer: it is answered like any other failure.
             catch_unwind(AssertUnwindSafe(|| call.run(&mut tx))).unwrap_or_else(|_| {
                 Err(Fault::Refused(StoreError::Internal("a store call panicked; nothing was written".into())))

@@ -14,7 +14,7 @@ use mainspring_core::queue::{ALL_QUEUES, QueueSettings};
 use mainspring_core::tally::{self, Recent, RollupSum};
 use mainspring_core::{JobId, ProjectId, ScheduleId, StoreError, limits, time};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A place in [`Cache::routes`]; the stored number is one more.
@@ -80,7 +80,6 @@ struct RollupKey {
 pub(crate) struct Cache {
     pub routes: Vec<Route>,
     pub queues: Vec<Queue>,
-    pub projects: HashSet<i64>,
     pub running: HashMap<JobId, Plain>,
     pub next_job: i64,
     by_name: HashMap<i64, HashMap<Arc<str>, QueueIx>>,
@@ -97,10 +96,6 @@ impl Cache {
     /// Reads everything anew.
     pub fn load(conn: &Connection) -> Result<Cache, Fault> {
         let mut cache = Cache::default();
-        let mut rows = conn.prepare_cached("SELECT id FROM projects")?;
-        for id in rows.query_map([], |r| r.get(0))? {
-            cache.projects.insert(id?);
-        }
         let mut rows =
             conn.prepare_cached("SELECT id, project, name, settings, tat, vclock FROM queues ORDER BY id")?;
         let mut rows = rows.query([])?;

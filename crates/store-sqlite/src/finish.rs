@@ -238,9 +238,13 @@ impl Tx<'_> {
             return Ok(Finished::Stale);
         }
         self.conn
-            .prepare_cached("INSERT OR REPLACE INTO progress (job, done, total, note) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO progress (job, attempt, done, total, note)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
             .execute(params![
                 job.0,
+                attempt,
                 progress.done.min(i64::MAX as u64) as i64,
                 progress.total.map(|n| n.min(i64::MAX as u64) as i64),
                 progress.note.as_deref().map(|note| limits::cut(note, limits::NOTE))

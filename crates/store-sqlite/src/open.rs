@@ -139,7 +139,7 @@ fn check_header(path: &Path) -> Result<bool> {
         Err(e) => return Err(StoreError::Address(format!("{name} cannot be opened: {e}"))),
     };
     let mut head = Vec::with_capacity(100);
-    file.by_ref()
+    Read::by_ref(&mut file)
         .take(100)
         .read_to_end(&mut head)
         .map_err(|e| StoreError::Address(format!("{name} cannot be read: {e}")))?;
