@@ -99,11 +99,8 @@ impl Actor {
     /// Starts the writer on an opened file. `keep` lives as long as the writer does.
     pub fn start<K: Send + 'static>(conn: Connection, file: String, keep: K) -> Result<Actor> {
         let cache = Cache::load(&conn).map_err(|e| e.into_error(&file))?;
-        let shared = Arc::new(Shared {
-            inbox: Mutex::default(),
-            wake: Condvar::new(),
-            sink: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { inbox: Mutex::default(), wake: Condvar::new(), sink: Mutex::default() });
         let mut writer =
             Writer { conn, file, cache, stale: false, seen: None, broken: None, shared: shared.clone() };
         writer.seen = writer.data_version().ok();
@@ -207,10 +204,8 @@ impl Writer {
             if inbox.closing {
                 return Gathered::End;
             }
-            let (again, waited) = shared
-                .wake
-                .wait_timeout(inbox, LOOK_FOR_OTHERS)
-                .unwrap_or_else(PoisonError::into_inner);
+            let (again, waited) =
+                shared.wake.wait_timeout(inbox, LOOK_FOR_OTHERS).unwrap_or_else(PoisonError::into_inner);
             inbox = again;
             if waited.timed_out() {
                 return Gathered::Nothing;

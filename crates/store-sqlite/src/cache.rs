@@ -206,8 +206,11 @@ impl Cache {
             return Ok(*ix);
         }
         let ix = self.add_route(q, kind.clone(), [0; 6]);
-        conn.prepare_cached("INSERT INTO routes (id, queue, kind) VALUES (?1, ?2, ?3)")?
-            .execute(params![ix as i64 + 1, q as i64 + 1, kind])?;
+        conn.prepare_cached("INSERT INTO routes (id, queue, kind) VALUES (?1, ?2, ?3)")?.execute(params![
+            ix as i64 + 1,
+            q as i64 + 1,
+            kind
+        ])?;
         Ok(ix)
     }
 

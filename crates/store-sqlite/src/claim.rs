@@ -48,6 +48,9 @@ struct Candidate {
     payload: String,
 }
 
+/// A scheduled job that is due: id, route, when, priority, flags, expiry, key.
+type Due = (i64, i64, i64, u8, i64, Option<i64>, Option<Arc<str>>);
+
 /// One queue of a claim: its candidates in claim order.
 struct Lane {
     project: ProjectId,
@@ -65,7 +68,7 @@ struct Head {
 impl Tx<'_> {
     pub fn promote(&mut self, now: Timestamp, limit: u32) -> Done<Promoted> {
         let limit = at_most(limit);
-        let due: Vec<(i64, i64, i64, u8, i64, Option<i64>, Option<Arc<str>>)> = self
+        let due: Vec<Due> = self
             .conn
             .prepare_cached(
                 "SELECT id, route, run_at, priority, flags, expires_at, key
@@ -79,8 +82,7 @@ impl Tx<'_> {
         let mut done = Promoted::default();
         let mut promote =
             self.conn.prepare_cached("UPDATE jobs SET st = 11, ord = ?2, flags = ?3 WHERE id = ?1")?;
-        let mut keep =
-            self.conn.prepare_cached("UPDATE jobs SET st = 11, flags = ?2 WHERE id = ?1")?;
+        let mut keep = self.conn.prepare_cached("UPDATE jobs SET st = 11, flags = ?2 WHERE id = ?1")?;
         for (id, route, run_at, priority, flags, expires_at, key) in due {
             let route = route as RouteIx - 1;
             if expires_at.is_some_and(|at| at <= us(now)) {
@@ -237,12 +239,8 @@ impl Tx<'_> {
         let slice = if routes.len() == 1 { n } else { (2 * n / routes.len()).max(16).min(n) };
         let mut heads = Vec::with_capacity(routes.len());
         for route in routes {
-            let mut head = Head {
-                route: *route,
-                slice: Default::default(),
-                last: (i64::MIN, i64::MIN),
-                through: false,
-            };
+            let mut head =
+                Head { route: *route, slice: Default::default(), last: (i64::MIN, i64::MIN), through: false };
             self.read_on(&mut head, slice)?;
             if head.slice.is_empty() {
                 self.cache.routes[*route].ready = false;
@@ -307,11 +305,8 @@ impl Tx<'_> {
         let Some(all) = self.cache.star(project) else { return want };
         let set = &self.cache.queues[all].settings;
         // Nothing else has a meaning for all queues together.
-        let settings = QueueSettings {
-            paused: set.paused.clone(),
-            max_running: set.max_running,
-            ..Default::default()
-        };
+        let settings =
+            QueueSettings { paused: set.paused.clone(), max_running: set.max_running, ..Default::default() };
         let state = rules::QueueState { running: self.cache.running_of(project), ..Default::default() };
         rules::allowance(&settings, &state, now, want).0
     }

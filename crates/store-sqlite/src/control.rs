@@ -1,11 +1,11 @@
 //! What people do: cancel, retry, change a queue.
 
 use crate::cache::us;
+use crate::effects::count_of;
 use crate::enqueue::at_most;
 use crate::filter::{self, Way};
 use crate::row::Row;
 use crate::schema;
-use crate::effects::count_of;
 use crate::tx::{Done, Fault, Tx, invalid};
 use jiff::Timestamp;
 use mainspring_core::StoreError;
@@ -120,9 +120,7 @@ impl Tx<'_> {
 
     /// Marks a running job; its node finds the mark with its next heartbeat.
     pub fn ask_to_end(&mut self, row: &Row) -> Done<()> {
-        self.conn
-            .prepare_cached("UPDATE jobs SET flags = flags | 1 WHERE id = ?1")?
-            .execute([row.id])?;
+        self.conn.prepare_cached("UPDATE jobs SET flags = flags | 1 WHERE id = ?1")?.execute([row.id])?;
         self.conn.prepare_cached("INSERT OR IGNORE INTO cancels (job) VALUES (?1)")?.execute([row.id])?;
         // From now on its finish must look at the row.
         self.cache.running.remove(&JobId(row.id));
@@ -138,8 +136,7 @@ impl Tx<'_> {
         step: &Step,
         mut act: impl FnMut(&mut Self, &mut Row, JobState) -> Done<bool>,
     ) -> Done<Affected> {
-        let found =
-            filter::walk(self.conn, project, &step.filter, Way::Up, step.after, at_most(step.limit))?;
+        let found = filter::walk(self.conn, project, &step.filter, Way::Up, step.after, at_most(step.limit))?;
         let mut jobs = Vec::new();
         for job in found.jobs {
             if let Some(mut row) = Row::load(self.conn, job.id.0)?

@@ -66,9 +66,14 @@ impl Tx<'_> {
                         cancelled: n(8)?,
                     };
                     let open = r.get::<_, i64>(2)? == i64::from(BatchState::Open.code());
-                    let template =
-                        if r.get(9)? { r.get::<_, Option<String>>(10)? } else { None };
-                    Ok((ProjectId(r.get(0)?), r.get::<_, String>(1)?, open, counts.state(r.get(3)?), template))
+                    let template = if r.get(9)? { r.get::<_, Option<String>>(10)? } else { None };
+                    Ok((
+                        ProjectId(r.get(0)?),
+                        r.get::<_, String>(1)?,
+                        open,
+                        counts.state(r.get(3)?),
+                        template,
+                    ))
                 },
             )
             .optional()?;
@@ -194,8 +199,8 @@ impl Tx<'_> {
 
     /// Writes a key's state, or deletes the row when it tells nothing that a missing one does not.
     fn write_key(&mut self, now: i64, queue: QueueIx, key: &str, state: KeyState) -> Done<()> {
-        let spent = state.last_turn == 0
-            || state.last_turn.saturating_add(TURN) <= self.cache.queues[queue].vclock;
+        let spent =
+            state.last_turn == 0 || state.last_turn.saturating_add(TURN) <= self.cache.queues[queue].vclock;
         if state.running == 0 && state.tat <= now && state.put_off <= now && spent {
             self.conn
                 .prepare_cached("DELETE FROM keys WHERE queue = ?1 AND key = ?2")?

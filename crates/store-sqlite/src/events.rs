@@ -1,9 +1,9 @@
 //! What is worth telling, and values kept by name.
 
 use crate::tx::{Done, Tx};
+use jiff::Timestamp;
 use mainspring_core::event::NewEvent;
 use mainspring_core::{ProjectId, time};
-use jiff::Timestamp;
 use rusqlite::params;
 
 impl Tx<'_> {

@@ -126,7 +126,8 @@ impl Numbers {
         };
         if only(&[JobState::Running]) {
             // As many as there are slots.
-            let mut running = conn.prepare_cached("SELECT id FROM jobs INDEXED BY jobs_running WHERE st = 12")?;
+            let mut running =
+                conn.prepare_cached("SELECT id FROM jobs INDEXED BY jobs_running WHERE st = 12")?;
             let ids = running.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
             return Ok(listed(ids));
         }

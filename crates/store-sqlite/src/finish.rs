@@ -125,7 +125,13 @@ impl Tx<'_> {
         Ok(Finished::Applied)
     }
 
-    fn write_attempt(&mut self, row: &Row, t: &Transition, finished_at: i64, error: Option<&Json>) -> Done<()> {
+    fn write_attempt(
+        &mut self,
+        row: &Row,
+        t: &Transition,
+        finished_at: i64,
+        error: Option<&Json>,
+    ) -> Done<()> {
         self.conn
             .prepare_cached(
                 "INSERT OR REPLACE INTO attempts (job, number, node, started_at, finished_at, outcome, error)

@@ -68,9 +68,7 @@ impl Tx<'_> {
     ) -> Done<Vec<Orphan>> {
         let lost: Vec<i64> = self
             .conn
-            .prepare_cached(
-                "UPDATE nodes SET gone = 1 WHERE gone = 0 AND heartbeat_at < ?1 RETURNING id",
-            )?
+            .prepare_cached("UPDATE nodes SET gone = 1 WHERE gone = 0 AND heartbeat_at < ?1 RETURNING id")?
             .query_map([us(time::minus(now, lease))], |r| r.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for node in lost {

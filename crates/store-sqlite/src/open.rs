@@ -196,9 +196,8 @@ fn check_owner(conn: &Connection, path: &Path) -> Result<()> {
 }
 
 fn check_damage(conn: &Connection, name: &str) -> Result<()> {
-    let found: String = conn
-        .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))
-        .map_err(|e| fault::of(e, name))?;
+    let found: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0)).map_err(|e| fault::of(e, name))?;
     if found == "ok" {
         return Ok(());
     }
@@ -222,13 +221,8 @@ fn lock(path: &Path) -> Result<RunLock> {
     let refuse = |e: std::io::Error| {
         StoreError::Address(format!("{} cannot be opened for writing: {e}", name.display()))
     };
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
-        .map_err(refuse)?;
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(refuse)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -261,10 +261,7 @@ pub(crate) fn batches(
     );
     let rows = conn
         .prepare_cached(&sql)?
-        .query_and_then(
-            [project.0, before.map_or(i64::MAX, |b| b.0), cap(limit) as i64 + 1],
-            batch_record,
-        )?
+        .query_and_then([project.0, before.map_or(i64::MAX, |b| b.0), cap(limit) as i64 + 1], batch_record)?
         .collect::<Done<Vec<_>>>()?;
     Ok(page(rows, limit, |b| b.id))
 }
@@ -281,9 +278,8 @@ pub(crate) fn running(conn: &Connection, project: ProjectId, limit: u32) -> Done
          CROSS JOIN queues q ON q.id = r.queue
          WHERE j.st = 12 AND q.project = ?1 ORDER BY j.started_at, j.id LIMIT ?2",
     )?;
-    let ids: Vec<i64> = rows
-        .query_map([project.0, cap(limit) as i64], |r| r.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let ids: Vec<i64> =
+        rows.query_map([project.0, cap(limit) as i64], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     let mut load = conn.prepare_cached(record_sql!("WHERE j.id = ?1"))?;
     let mut jobs = Vec::with_capacity(ids.len());
     for id in ids {

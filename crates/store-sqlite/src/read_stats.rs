@@ -162,9 +162,8 @@ pub(crate) fn recents(conn: &Connection, project: ProjectId) -> Done<Vec<(Scope,
 pub(crate) fn facts(conn: &Connection, path: &Path, synchronous: &str) -> Done<Vec<Fact>> {
     let fact = |name: &str, value: String| Fact { name: name.into(), value, problem: None };
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let on_disk = |suffix: &str| {
-        std::fs::metadata(crate::open::side_file(path, suffix)).map_or(0, |m| m.len())
-    };
+    let on_disk =
+        |suffix: &str| std::fs::metadata(crate::open::side_file(path, suffix)).map_or(0, |m| m.len());
     let found: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
     let integrity = Fact {
         name: "integrity".into(),

@@ -194,7 +194,8 @@ pub(crate) fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> D
 
 /// A stored code.
 pub(crate) fn code<T>(what: &str, code: i64, from: impl Fn(i64) -> Option<T>) -> Done<T> {
-    from(code).ok_or_else(|| Fault::Refused(StoreError::Damaged(format!("{what} has the unknown code {code}"))))
+    from(code)
+        .ok_or_else(|| Fault::Refused(StoreError::Damaged(format!("{what} has the unknown code {code}"))))
 }
 
 /// What [`job_record`] expects after the row's own columns, and where from.

@@ -247,8 +247,8 @@ impl Tx<'_> {
                     (SELECT max(id) FROM ledger WHERE schedule = ?1)",
             )?
             .query_row([schedule.0], |r| {
-                let same = r.get::<_, i64>(2)? == i64::from(row.outcome.code())
-                    && r.get_ref(3)?.as_str()? == reason;
+                let same =
+                    r.get::<_, i64>(2)? == i64::from(row.outcome.code()) && r.get_ref(3)?.as_str()? == reason;
                 Ok((r.get::<_, i64>(0)?, r.get::<_, i64>(1)?, same))
             })
             .optional()?;

@@ -5,9 +5,9 @@
 //! at every start, so that two programs cannot believe in two different schemas.
 
 use crate::fault;
+use jiff::Timestamp;
 use mainspring_core::job::JobState;
 use mainspring_core::{StoreError, error::Result, time};
-use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 /// "MSPR": how a file says whose it is.
@@ -18,8 +18,8 @@ const MIGRATIONS: &[(&str, &str)] = &[("0001_engine", include_str!("../migration
 /// The schema this program writes.
 pub(crate) const VERSION: usize = MIGRATIONS.len();
 
-/// Stored states: see the head of the first migration.
-pub(crate) const SCHEDULED: i64 = 10;
+/// Stored states, ten more than their codes: see the head of the first migration. SQL has them as
+/// numbers, because a partial index is only used when its condition stands in the query word by word.
 pub(crate) const READY: i64 = 11;
 pub(crate) const RUNNING: i64 = 12;
 pub(crate) const COMPLETED: i64 = 13;

@@ -20,8 +20,8 @@ use mainspring_core::schedule_record::{
     DueSchedule, FireWrite, Fired, LedgerRow, PutSchedule, ScheduleRecord,
 };
 use mainspring_core::store::{
-    Affected, Bulk, ClaimBatch, ClaimRequest, Finished, HintSink, JobFilter, Orphan, Promoted, Store,
-    Survey, SweepPolicy, Swept,
+    Affected, Bulk, ClaimBatch, ClaimRequest, Finished, HintSink, JobFilter, Orphan, Promoted, Store, Survey,
+    SweepPolicy, Swept,
 };
 use mainspring_core::tally::{Recent, Scope};
 use std::time::Duration;
@@ -148,9 +148,7 @@ impl Store for SqliteStore {
     ) -> Result<()> {
         let (name, actor) = (name.to_owned(), actor.to_owned());
         self.actor
-            .call(Class::Other, 1, move |tx| {
-                tx.pause_schedule(now, project, &name, pause.as_ref(), &actor)
-            })
+            .call(Class::Other, 1, move |tx| tx.pause_schedule(now, project, &name, pause.as_ref(), &actor))
             .await
     }
 

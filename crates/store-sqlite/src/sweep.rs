@@ -2,6 +2,7 @@
 
 use crate::cache::{QueueIx, RouteIx, us};
 use crate::enqueue::at_most;
+use crate::schema;
 use crate::tx::{Done, Tx};
 use jiff::Timestamp;
 use mainspring_core::claim::TURN;
@@ -15,6 +16,9 @@ use std::time::Duration;
 
 /// Minutes in an hour.
 const HOUR: i64 = 60;
+
+/// Stored states of finished jobs, in the order of their counters.
+const FINISHED: [i64; 3] = [schema::COMPLETED, schema::CANCELLED, schema::FAILED];
 
 /// Tables with rows of a job, and the column that says which.
 const SIDES: [(&str, &str); 7] = [
@@ -50,12 +54,13 @@ impl Tx<'_> {
         for queue in 0..self.cache.queues.len() {
             let keep: Retention = self.cache.queues[queue].settings.retention.unwrap_or(policy.jobs);
             let routes = &self.cache.queues[queue].routes;
-            let finished: i64 = routes.iter().map(|r| self.cache.routes[*r].counts[3..].iter().sum::<i64>()).sum();
+            let finished: i64 =
+                routes.iter().map(|r| self.cache.routes[*r].counts[3..].iter().sum::<i64>()).sum();
             let surplus = (finished.max(0) as u64).saturating_sub(keep.count);
             go.extend(self.oldest(queue, (surplus as usize).min(n), |_| i64::MAX)?);
             let until = |age: Duration| us(time::minus(now, age));
             let (completed, failed) = (until(keep.completed), until(keep.failed));
-            go.extend(self.oldest(queue, n, |st| if st == 15 { failed } else { completed })?);
+            go.extend(self.oldest(queue, n, |st| if st == schema::FAILED { failed } else { completed })?);
         }
         go.sort_unstable();
         go.dedup();
@@ -87,7 +92,7 @@ impl Tx<'_> {
              ORDER BY finished_at, id LIMIT ?4",
         )?;
         for route in &self.cache.queues[queue].routes {
-            for (at, st) in [13, 14, 15].into_iter().enumerate() {
+            for (at, st) in FINISHED.into_iter().enumerate() {
                 if self.cache.routes[*route].counts[3 + at] <= 0 {
                     continue;
                 }
