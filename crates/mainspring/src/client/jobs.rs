@@ -130,10 +130,11 @@ impl Client {
         told: impl FnMut(BulkProgress),
     ) -> Result<Vec<JobId>> {
         let reason = limits::cut(reason, limits::NOTE);
-        let step = async |bulk: Bulk<'_>| {
-            self.store.cancel_jobs(self.now(), self.project, bulk, &reason, &self.actor).await
-        };
-        bulk(filter, step, told).await
+        let mut steps = Steps::new(filter, told);
+        while let Some(bulk) = steps.next() {
+            steps.did(self.store.cancel_jobs(self.now(), self.project, bulk, &reason, &self.actor).await?);
+        }
+        Ok(steps.changed)
     }
 
     /// Runs one job again: a finished one from the beginning of its budget, one that waits for its
@@ -150,9 +151,11 @@ impl Client {
         filter: &JobFilter,
         told: impl FnMut(BulkProgress),
     ) -> Result<Vec<JobId>> {
-        let step =
-            async |bulk: Bulk<'_>| self.store.retry_jobs(self.now(), self.project, bulk, &self.actor).await;
-        bulk(filter, step, told).await
+        let mut steps = Steps::new(filter, told);
+        while let Some(bulk) = steps.next() {
+            steps.did(self.store.retry_jobs(self.now(), self.project, bulk, &self.actor).await?);
+        }
+        Ok(steps.changed)
     }
 
     fn check_jobs(&self, jobs: &[NewJob]) -> Result<()> {
@@ -172,20 +175,31 @@ impl Client {
     }
 }
 
-async fn bulk(
-    filter: &JobFilter,
-    step: impl AsyncFn(Bulk<'_>) -> mainspring_core::error::Result<Affected>,
-    mut told: impl FnMut(BulkProgress),
-) -> Result<Vec<JobId>> {
-    let (mut after, mut changed) = (None, Vec::new());
-    loop {
-        let Affected { jobs, next } = step(Bulk { filter, after, limit: limits::BATCH as u32 }).await?;
-        changed.extend(jobs);
-        told(BulkProgress { changed: changed.len(), up_to: next });
-        match next {
-            Some(id) => after = Some(id),
-            None => return Ok(changed),
-        }
+/// A bulk call, step by step.
+struct Steps<'a, F> {
+    filter: &'a JobFilter,
+    told: F,
+    changed: Vec<JobId>,
+    after: Option<JobId>,
+    through: bool,
+}
+
+impl<'a, F: FnMut(BulkProgress)> Steps<'a, F> {
+    fn new(filter: &'a JobFilter, told: F) -> Self {
+        Steps { filter, told, changed: Vec::new(), after: None, through: false }
+    }
+
+    /// The next step, until it is through.
+    fn next(&self) -> Option<Bulk<'a>> {
+        let bulk = Bulk { filter: self.filter, after: self.after, limit: limits::BATCH as u32 };
+        (!self.through).then_some(bulk)
+    }
+
+    fn did(&mut self, Affected { jobs, next }: Affected) {
+        self.changed.extend(jobs);
+        (self.told)(BulkProgress { changed: self.changed.len(), up_to: next });
+        self.after = next;
+        self.through = next.is_none();
     }
 }
 

@@ -4,13 +4,16 @@ use super::Context;
 use crate::job::JobError;
 use mainspring_core::job::check_name;
 use mainspring_core::store::Finished;
-use mainspring_core::{Json, limits};
+use mainspring_core::{Json, StoreError, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// The first wait for a store that is away; the next ones are longer.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// What this job remembers.
 pub(super) type Memory = Mutex<HashMap<String, Json>>;
@@ -49,16 +52,22 @@ impl Context {
     }
 
     async fn memory(&self) -> Result<&Memory, JobError> {
-        let load = async || {
-            // A first attempt has nothing to remember: spare the read.
-            let steps = if self.attempt() > 1 {
-                self.patiently(async || self.inner.services.store.steps(self.job_id()).await).await?
-            } else {
-                Vec::new()
+        self.inner.steps.get_or_try_init(|| self.load()).await
+    }
+
+    async fn load(&self) -> Result<Memory, JobError> {
+        let mut steps = Vec::new();
+        // A first attempt has nothing to remember: spare the read.
+        if self.attempt() > 1 {
+            let mut wait = FIRST_WAIT;
+            steps = loop {
+                match self.inner.services.store.steps(self.job_id()).await {
+                    Ok(steps) => break steps,
+                    Err(error) => self.wait_out(error, &mut wait).await?,
+                }
             };
-            Ok(Mutex::new(steps.into_iter().collect()))
-        };
-        self.inner.steps.get_or_try_init(load).await
+        }
+        Ok(Mutex::new(steps.into_iter().collect()))
     }
 
     async fn remember(&self, name: &str, json: Json) -> Result<(), JobError> {
@@ -75,9 +84,13 @@ impl Context {
             return Err(JobError::fatal(text));
         }
         let (job, attempt, store) = (self.job_id(), self.attempt(), &self.inner.services.store);
-        let saved = self
-            .patiently(async || store.save_step(self.now(), job, attempt, name, json.clone()).await)
-            .await?;
+        let mut wait = FIRST_WAIT;
+        let saved = loop {
+            match store.save_step(self.now(), job, attempt, name, json.clone()).await {
+                Ok(saved) => break saved,
+                Err(error) => self.wait_out(error, &mut wait).await?,
+            }
+        };
         if saved == Finished::Stale {
             self.inner.stop.ask(super::StopReason::LeaseLost);
             return Err(JobError::Cancel("another node has taken this job".into()));
@@ -86,25 +99,21 @@ impl Context {
         Ok(())
     }
 
-    /// Repeats a store call while the store cannot be reached, as long as the attempt lives: work
-    /// that is done should not be lost to a short outage.
-    pub(super) async fn patiently<T>(
-        &self,
-        call: impl AsyncFn() -> mainspring_core::error::Result<T>,
-    ) -> Result<T, JobError> {
-        let mut wait = Duration::from_millis(50);
-        loop {
-            match call().await {
-                Ok(value) => return Ok(value),
-                Err(e) if e.is_transient() && self.stop_reason().is_none() => {
-                    tokio::select! {
-                        () = crate::node::pause(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
-                        _ = self.cancelled() => return Err(e.into()),
-                    }
-                }
-                Err(e) => return Err(e.into()),
-            }
+    /// Waits before a store call is repeated while the store cannot be reached, as long as the
+    /// attempt lives: work that is done should not be lost to a short outage. Any other error comes
+    /// back.
+    ///
+    /// (Not a function that takes the call: the compiler cannot show that a handler's future is
+    /// `Send` through an async closure.)
+    pub(super) async fn wait_out(&self, error: StoreError, wait: &mut Duration) -> Result<(), JobError> {
+        if !error.is_transient() || self.stop_reason().is_some() {
+            return Err(error.into());
         }
+        tokio::select! {
+            () = crate::node::pause(*wait) => *wait = (*wait * 2).min(Duration::from_secs(5)),
+            _ = self.cancelled() => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 
