@@ -10,7 +10,8 @@ use mainspring_core::json::Json;
 use mainspring_core::node::NodeInfo;
 use mainspring_core::reader::JobDetail;
 use mainspring_core::retry::{Backoff, RetryPolicy};
-use mainspring_core::store::{ClaimBatch, ClaimRequest, Finished, JobFilter, Store};
+use mainspring_core::schedule_record::PutSchedule;
+use mainspring_core::store::{Bulk, ClaimBatch, ClaimRequest, Finished, JobFilter, Store};
 use mainspring_core::time;
 use std::any::Any;
 use std::sync::Arc;
@@ -93,6 +94,23 @@ pub fn node_info(id: NodeId) -> NodeInfo {
         queues: vec![],
         tz_version: "2026a".into(),
     }
+}
+
+/// A schedule to write, due at `next` seconds.
+pub fn put_schedule(name: &str, next: Option<i64>) -> PutSchedule {
+    PutSchedule {
+        name: name.into(),
+        spec: Json::trusted("{\"cron\":\"* * * * *\"}"),
+        zone: "Europe/Berlin".into(),
+        next_fire: next.map(at),
+        after_completion: None,
+        source: "config".into(),
+    }
+}
+
+/// A step of a bulk call over `filter`, from the beginning.
+pub fn bulk(filter: &JobFilter) -> Bulk<'_> {
+    Bulk { filter, after: None, limit: 1000 }
 }
 
 /// A store under test.

@@ -233,8 +233,7 @@ pub async fn the_last_job_written_holds_the_key(b: &Bench) {
     let c = b.claim_one(0, node).await;
     b.ended(0, &c, succeeded()).await;
     let second = b.put(1, new()).await;
-    let bulk = mainspring_core::store::Bulk { filter: &these(&[first]), after: None, limit: 10 };
-    b.store.retry_jobs(at(2), P, bulk, "ann").await.unwrap();
+    b.store.retry_jobs(at(2), P, bulk(&these(&[first])), "ann").await.unwrap();
     assert_eq!(b.store.enqueue(at(3), P, vec![new()]).await.unwrap()[0].id, second);
 }
 

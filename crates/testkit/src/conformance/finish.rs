@@ -52,8 +52,7 @@ pub async fn history_shows_every_attempt(b: &Bench) {
     assert_eq!((attempts[0].started_at, attempts[0].finished_at), (at(10), Some(at(11))));
     assert_eq!((attempts[1].outcome, &attempts[1].error), (Some(AttemptOutcome::Succeeded), &None));
     // A person's retry of a first success: its columns will tell of the next attempt.
-    let bulk = mainspring_core::store::Bulk { filter: &these(&[first_try]), after: None, limit: 1 };
-    b.store.retry_jobs(at(20), P, bulk, "ann").await.unwrap();
+    b.store.retry_jobs(at(20), P, bulk(&these(&[first_try])), "ann").await.unwrap();
     let c = b.claim_one(21, node).await;
     b.ended(22, &c, fatal()).await;
     let outcomes: Vec<_> = b.detail(first_try).await.attempts.iter().map(|a| a.outcome).collect();

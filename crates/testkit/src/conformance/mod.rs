@@ -17,9 +17,19 @@
 
 mod bench;
 
+pub mod batches;
 pub mod claim;
+pub mod control;
 pub mod enqueue;
+pub mod events;
+pub mod figures;
 pub mod finish;
+pub mod limits;
+pub mod nodes;
+pub mod schedules;
+pub mod scope;
+pub mod sweep;
+pub mod traces;
 
 pub use bench::*;
 
@@ -101,6 +111,23 @@ macro_rules! conformance {
             claim::an_expired_job_is_cancelled_when_it_is_promoted
             claim::an_expired_job_is_cancelled_when_it_is_claimed
             claim::two_handles_never_claim_the_same_job
+            limits::a_queue_runs_no_more_than_its_limit
+            limits::all_queues_of_a_project_have_a_limit_together
+            limits::a_limit_holds_for_handles_that_claim_at_once
+            limits::a_full_key_holds_its_jobs_and_no_others
+            limits::a_job_may_bring_a_limit_for_its_key
+            limits::a_released_job_that_does_not_run_releases_the_next
+            limits::a_raised_limit_releases_held_jobs
+            limits::a_limit_set_later_counts_what_runs_already
+            limits::a_queues_rate_says_when_it_gives_more
+            limits::a_rate_counts_starts_and_not_candidates
+            limits::a_key_without_a_token_is_put_off
+            limits::a_paused_queue_gives_nothing
+            limits::a_pause_of_all_queues_holds_them_all
+            limits::keys_of_a_fair_queue_take_turns
+            limits::a_fair_queue_keeps_the_order_within_a_key
+            limits::settings_come_back_as_they_were_set
+            limits::changes_of_a_queue_are_told
             finish::a_success_is_kept_with_its_output
             finish::history_shows_every_attempt
             finish::a_failure_waits_and_comes_back
@@ -114,6 +141,78 @@ macro_rules! conformance {
             finish::a_cancelled_attempt_ends_the_job
             finish::failures_are_told_and_successes_are_not
             finish::too_much_is_refused
+            traces::steps_are_remembered_across_attempts
+            traces::a_step_keeps_its_first_result
+            traces::steps_and_progress_are_fenced
+            traces::steps_have_limits
+            traces::log_lines_come_back_in_order
+            traces::log_lines_are_written_once_and_not_fenced
+            traces::logs_have_limits
+            traces::progress_is_the_last_attempts
+            batches::a_batch_comes_back_as_it_was_opened
+            batches::the_last_end_ends_the_batch_and_starts_its_follow_up
+            batches::the_outcome_of_a_batch_follows_its_counts
+            batches::an_unsealed_batch_stays_open
+            batches::a_sealed_batch_without_jobs_ends_at_once
+            batches::jobs_cancelled_while_they_wait_end_a_batch_too
+            batches::a_retry_inside_an_ended_batch_opens_it_again
+            batches::duplicates_are_not_counted
+            batches::what_cannot_be_opened_leaves_nothing_behind
+            batches::a_batch_ends_once_however_its_jobs_end
+            nodes::a_node_comes_back_as_it_joined
+            nodes::a_heartbeat_sees_what_a_poll_would_look_for
+            nodes::held_jobs_are_not_told_as_waiting
+            nodes::a_heartbeat_brings_the_marks_to_end
+            nodes::a_mark_to_end_survives_a_retry
+            nodes::attempts_of_a_dead_node_are_orphans
+            nodes::orphans_are_paged
+            nodes::a_lost_node_is_told_once_and_not_brought_back
+            nodes::a_late_heartbeat_before_anyone_looked_keeps_the_node
+            nodes::what_a_leaving_node_still_holds_is_due_at_once
+            nodes::reapers_race_and_one_wins
+            schedules::a_schedule_comes_back_as_it_was_put
+            schedules::putting_the_same_again_changes_nothing
+            schedules::a_schedule_is_paused_resumed_and_deleted
+            schedules::due_schedules_come_in_order_with_the_next_instant
+            schedules::a_due_schedule_shows_its_live_jobs
+            schedules::a_fire_writes_everything_it_decided
+            schedules::only_the_first_of_two_nodes_fires
+            schedules::handles_that_fire_at_once_make_one_job_per_fire
+            schedules::a_fire_that_has_its_job_makes_no_other
+            schedules::writes_of_one_call_stand_or_fall_alone
+            schedules::ledger_rows_in_a_row_are_folded
+            schedules::a_fire_may_replace_earlier_jobs
+            schedules::a_fixed_delay_counts_from_the_end_of_the_job
+            schedules::a_reschedule_is_a_compare_and_swap
+            schedules::a_thousand_schedules_fire_in_one_call
+            control::a_cancel_ends_what_waits_and_marks_what_runs
+            control::a_retry_restores_the_whole_budget
+            control::every_final_state_can_be_retried
+            control::a_retry_shortens_a_wait
+            control::bulk_calls_go_in_steps
+            control::a_filter_means_what_it_says
+            control::listings_are_paged_by_number
+            control::running_jobs_are_listed_longest_first
+            control::what_may_be_worth_a_look_is_hinted
+            figures::counts_follow_every_change
+            figures::rollups_sum_what_attempts_took
+            figures::rollups_lose_nothing
+            figures::recent_outcomes_are_kept_by_scope
+            figures::figures_stay_right_under_concurrent_writers
+            events::an_event_comes_back_as_it_was_recorded
+            events::a_tailing_reader_misses_nothing
+            events::values_are_kept_by_name
+            events::a_fresh_store_has_facts_and_no_problem
+            sweep::finished_jobs_go_by_age
+            sweep::finished_jobs_go_by_count
+            sweep::finished_jobs_go_by_size
+            sweep::a_sweep_goes_in_bounded_steps
+            sweep::a_job_goes_with_all_that_belongs_to_it
+            sweep::rollups_fold_into_hours_and_go
+            sweep::old_events_and_dead_nodes_go
+            scope::another_project_reads_nothing
+            scope::another_project_changes_nothing
+            scope::names_of_two_projects_do_not_meet
         }
     };
     (@each $open:path; $($file:ident :: $case:ident)*) => { $(
