@@ -16,11 +16,13 @@ pub mod client;
 pub mod clock;
 pub mod context;
 pub mod engine;
+pub mod explain;
 pub mod job;
 pub mod kinds;
 pub mod node;
 pub mod registry;
 mod run;
+pub mod stats;
 pub mod step;
 
 pub use client::{Client, ClientError};
