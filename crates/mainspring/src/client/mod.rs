@@ -7,9 +7,11 @@
 mod error;
 mod jobs;
 mod queues;
+mod schedules;
 
 pub use error::{ClientError, Result};
 pub use jobs::BulkProgress;
+pub use schedules::{BackfillFire, BackfillPreview};
 
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;

@@ -7,7 +7,8 @@ use crate::clock::SystemClock;
 use crate::context::StopReason;
 use crate::engine::{Engine, NodeEvent};
 use crate::step::{
-    Cleaner, Dispatcher, Finisher, Heartbeat, Promoter, Reaper, Scribe, Skew, Step, Warden, scribe,
+    Cleaner, Dispatcher, Finisher, Heartbeat, Promoter, Reaper, Scheduler, Scribe, Skew, Step, Warden,
+    ZoneCheck, scribe,
 };
 use mainspring_core::time;
 use std::sync::{Arc, Weak};
@@ -103,9 +104,12 @@ impl Control {
         set.spawn(driver.clone().drive(Dispatcher::new(engine.clone()), |e| &e.signals.dispatch));
         let promoter = Driver { gap: PROMOTE_GAP, ..driver.clone() };
         set.spawn(promoter.drive(Promoter(engine.clone()), |e| &e.signals.promote));
+        let scheduler = Driver { gap: PROMOTE_GAP, ..driver.clone() };
+        set.spawn(scheduler.drive(Scheduler(engine.clone()), |e| &e.signals.schedule));
         set.spawn(driver.clone().drive(Reaper::new(engine.clone()), |e| &e.signals.reap));
         let quiet: &'static Notify = quiet();
         set.spawn(driver.clone().drive(Cleaner(engine.clone()), move |_| quiet));
+        set.spawn(driver.clone().drive(ZoneCheck::new(engine.clone()), move |_| quiet));
         if let Some(skew) = skew {
             set.spawn(driver.clone().drive(skew, |e| &e.signals.skew));
         }

@@ -59,10 +59,10 @@ impl Figures {
                 *histogram.entry(row.bucket).or_default() += row.sum.count;
             }
         }
-        if timed > 0 {
+        if let Some(mean) = total_us.checked_div(timed) {
             let (good, bad) = figures.good_and_bad();
             figures.success_rate = Some(good as f64 / (good + bad) as f64);
-            figures.mean = Some(Duration::from_micros(total_us / timed));
+            figures.mean = Some(Duration::from_micros(mean));
             figures.p50 = percentile(&histogram, timed, 50);
             figures.p95 = percentile(&histogram, timed, 95);
             figures.p99 = percentile(&histogram, timed, 99);

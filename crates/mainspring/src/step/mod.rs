@@ -10,9 +10,11 @@ pub mod finisher;
 pub mod heartbeat;
 pub mod promoter;
 pub mod reaper;
+pub mod scheduler;
 pub mod scribe;
 pub mod skew;
 pub mod warden;
+pub mod zone_check;
 
 pub use cleaner::Cleaner;
 pub use dispatcher::Dispatcher;
@@ -20,9 +22,11 @@ pub use finisher::Finisher;
 pub use heartbeat::Heartbeat;
 pub use promoter::Promoter;
 pub use reaper::Reaper;
+pub use scheduler::Scheduler;
 pub use scribe::Scribe;
 pub use skew::Skew;
 pub use warden::Warden;
+pub use zone_check::ZoneCheck;
 
 use jiff::Timestamp;
 use mainspring_core::error::Result;
