@@ -232,7 +232,7 @@ impl Writer {
         }
         match self.transaction(calls) {
             Ok(()) => calls.drain(..).for_each(|c| c.answer(Ok(()))),
-            Err(fault) if calls.len() == 1 || self.concerns_all(&fault) => {
+            Err(fault) if self.concerns_all(&fault) || calls.len() == 1 => {
                 let error = fault.into_error(&self.file);
                 calls.drain(..).for_each(|c| c.answer(Err(error.clone())));
             }
@@ -344,5 +344,100 @@ fn clone_failure(error: &rusqlite::Error) -> rusqlite::Error {
     match error {
         rusqlite::Error::SqliteFailure(f, text) => rusqlite::Error::SqliteFailure(*f, text.clone()),
         other => rusqlite::Error::ToSqlConversionFailure(other.to_string().into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, open};
+    use jiff::Timestamp;
+    use mainspring_core::ids::ProjectId;
+    use mainspring_core::job::NewJob;
+    use mainspring_core::json::Json;
+
+    fn actor(dir: &tempfile::TempDir) -> Actor {
+        let path = dir.path().join("a.db");
+        let (conn, lock) = open::open(&path, &Options::default()).unwrap();
+        Actor::start(conn, path.display().to_string(), lock).unwrap()
+    }
+
+    async fn enqueue(actor: &Actor, payload: &str) -> Result<i64> {
+        let jobs = vec![NewJob::new("k", Json::of(payload).unwrap())];
+        let call = actor
+            .call(Class::Enqueue, 1, move |tx| tx.enqueue(Timestamp::UNIX_EPOCH, ProjectId::DEFAULT, &jobs));
+        Ok(call.await?[0].id.0)
+    }
+
+    async fn count(actor: &Actor) -> i64 {
+        let count = |tx: &mut Tx<'_>| Ok(tx.conn.query_row("SELECT count(*) FROM jobs", [], |r| r.get(0))?);
+        actor.call(Class::Other, 1, count).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_bad_call_takes_no_other_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let actor = actor(&dir);
+        let statement = |sql: &'static str| {
+            actor.call(Class::Enqueue, 1, move |tx| {
+                tx.conn.execute("INSERT INTO meta VALUES ('half', 'done')", [])?;
+                Ok(tx.conn.execute(sql, [])?)
+            })
+        };
+        let panics = actor.call(Class::Enqueue, 1, |_| -> Done<()> { panic!("on purpose") });
+        let refuses = actor.call(Class::Enqueue, 1, |tx| -> Done<()> {
+            tx.conn.execute("INSERT INTO meta VALUES ('written', 'all the same')", [])?;
+            crate::tx::conflict("refused after it wrote")
+        });
+        // All of them gather while the first one is written.
+        let (a, broken, panicked, refused, b) = tokio::join!(
+            enqueue(&actor, "a"),
+            statement("INSERT INTO jobs (id) VALUES (1)"),
+            panics,
+            refuses,
+            enqueue(&actor, "b"),
+        );
+        assert_eq!((a.unwrap(), b.unwrap()), (1, 2));
+        assert!(matches!(broken, Err(StoreError::Internal(t)) if t.contains("NOT NULL")));
+        assert!(matches!(panicked, Err(StoreError::Internal(t)) if t.contains("panicked")));
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
+        assert_eq!(count(&actor).await, 2);
+        let left = actor.call(Class::Other, 1, |tx| {
+            Ok(tx.conn.query_row("SELECT count(*) FROM meta", [], |r| r.get::<_, i64>(0))?)
+        });
+        assert_eq!(left.await.unwrap(), 0, "nothing of the bad calls is left");
+    }
+
+    #[tokio::test]
+    async fn a_full_file_is_told_and_writing_goes_on_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let actor = actor(&dir);
+        let limit = |pages: i64| {
+            actor.call(Class::Other, 1, move |tx| {
+                Ok(tx.conn.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?)
+            })
+        };
+        limit(80).await.unwrap();
+        let mut made = 0;
+        let full = loop {
+            match enqueue(&actor, &"x".repeat(3000)).await {
+                Ok(_) => made += 1,
+                Err(e) => break e,
+            }
+        };
+        assert!(made > 0 && matches!(full, StoreError::Full(_)), "{full:?} after {made}");
+        assert!(enqueue(&actor, &"x".repeat(9000)).await.is_err());
+        assert_eq!(count(&actor).await, made);
+        limit(1 << 20).await.unwrap();
+        assert_eq!(enqueue(&actor, "y").await.unwrap(), made + 1);
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_when_the_store_closes_are_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let actor = actor(&dir);
+        let (made, ()) = tokio::join!(enqueue(&actor, "a"), actor.close());
+        assert_eq!(made.unwrap(), 1);
+        assert!(matches!(enqueue(&actor, "b").await, Err(StoreError::Unavailable(_))));
     }
 }
