@@ -233,8 +233,9 @@ impl Tx<'_> {
                 "SELECT DISTINCT minute FROM rollups WHERE minute < ?1 AND minute % ?2 <> 0
                  ORDER BY minute LIMIT ?3",
             )?
-            .query_map(params![until, HOUR, HOUR], |r| r.get(0))?
+            .query_map(params![until, HOUR, limit as i64], |r| r.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        *more |= minutes.len() == limit;
         let mut fewer = 0;
         for minute in minutes {
             if fewer as usize >= limit {
