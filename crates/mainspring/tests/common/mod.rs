@@ -1,6 +1,8 @@
 //! What the tests of the library share: a node over a `MemoryStore`, started and stopped.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod faulty;
+
 use mainspring::core::job::{AttemptOutcome, JobState};
 use mainspring::core::reader::{JobDetail, Reader};
 use mainspring::core::{JobId, ProjectId, limits};
@@ -31,11 +33,16 @@ pub fn start_with(
     registry: Registry,
     change: impl FnOnce(NodeBuilder) -> NodeBuilder,
 ) -> Running {
-    let builder = Node::builder(Arc::new(store.clone()), registry)
+    let builder = builder(Arc::new(store.clone()), registry);
+    run(store, change(builder).build().expect("the node can be built"))
+}
+
+/// A node of 4 slots that polls quickly.
+pub fn builder(store: Arc<dyn mainspring::core::store::Store>, registry: Registry) -> NodeBuilder {
+    Node::builder(store, registry)
         .slots(4)
         .grace(Duration::from_secs(5))
-        .settings(|s| s.poll_blind = Duration::from_millis(200));
-    run(store, change(builder).build().expect("the node can be built"))
+        .settings(|s| s.poll_blind = Duration::from_millis(200))
 }
 
 pub fn run(store: MemoryStore, node: Node) -> Running {
