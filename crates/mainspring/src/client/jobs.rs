@@ -3,12 +3,17 @@
 use super::{Client, ClientError, Result};
 use crate::job::Job;
 use crate::registry::KindSpec;
-use mainspring_core::batch::{BatchRecord, NewBatch};
+use mainspring_core::batch::{BatchRecord, BatchState, NewBatch};
 use mainspring_core::ids::{BatchId, JobId};
 use mainspring_core::job::{Enqueued, NewJob};
 use mainspring_core::reader::JobDetail;
 use mainspring_core::store::{Affected, Bulk, JobFilter};
 use mainspring_core::{Json, limits};
+use std::time::Duration;
+
+/// How soon a waiting caller looks again, at first and at last.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOK_MAX: Duration = Duration::from_millis(250);
 
 /// How far a bulk call is: told after each step, so that long work can show its progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +118,33 @@ impl Client {
     pub async fn job(&self, job: JobId) -> Result<JobDetail> {
         let found = self.store.job(self.project, job).await?;
         found.ok_or_else(|| ClientError::not_found("job", job))
+    }
+
+    /// Waits until a job is final and gives it as it stands. Looks a few times a second at most; who
+    /// wants a limit puts a time-out around it.
+    pub async fn wait(&self, job: JobId) -> Result<JobDetail> {
+        let mut between = LOOK;
+        loop {
+            let detail = self.job(job).await?;
+            if detail.job.state.is_final() {
+                return Ok(detail);
+            }
+            crate::node::pause(between).await;
+            between = (between * 2).min(LOOK_MAX);
+        }
+    }
+
+    /// Waits until a batch has ended, in the same manner; its follow-up has been enqueued then.
+    pub async fn wait_batch(&self, batch: BatchId) -> Result<BatchRecord> {
+        let mut between = LOOK;
+        loop {
+            let record = self.batch(batch).await?;
+            if record.state != BatchState::Open {
+                return Ok(record);
+            }
+            crate::node::pause(between).await;
+            between = (between * 2).min(LOOK_MAX);
+        }
     }
 
     /// Cancels one job; true when it was waiting or running. A job that is not there is an error.
