@@ -1,6 +1,7 @@
 //! What the tests of Mainspring share.
 
 pub mod conformance;
+pub mod dice;
 pub mod memory;
 pub mod pg;
 pub mod proxy;

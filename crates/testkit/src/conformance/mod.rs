@@ -20,6 +20,7 @@ mod bench;
 pub mod batches;
 pub mod claim;
 pub mod control;
+pub mod differential;
 pub mod enqueue;
 pub mod events;
 pub mod figures;
@@ -213,6 +214,10 @@ macro_rules! conformance {
             scope::another_project_reads_nothing
             scope::another_project_changes_nothing
             scope::names_of_two_projects_do_not_meet
+            differential::differential_seeds_1_to_5
+            differential::differential_seeds_6_to_10
+            differential::differential_seeds_11_to_15
+            differential::differential_seeds_16_to_20
         }
     };
     (@each $open:path; $($file:ident :: $case:ident)*) => { $(
@@ -241,7 +246,7 @@ mod tests {
         for entry in std::fs::read_dir(here).expect("the folder of cases") {
             let path = entry.expect("a file").path();
             let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            if stem == "mod" || stem == "bench" {
+            if stem == "mod" || stem == "bench" || path.is_dir() {
                 continue;
             }
             let text = std::fs::read_to_string(&path).expect("a text");
