@@ -448,7 +448,11 @@ fn day_of_month(
     let field = Field::DayOfMonth;
     match upper {
         "L" => parsed.dom.last = true,
-        "LW" => parsed.dom.last_workday = true,
+        "LW" if alone => parsed.dom.last_workday = true,
+        "LW" => {
+            let hint = "write LW alone, in a schedule of its own".to_owned();
+            return Err(item.refuse(field, "W may not stand in a list", Some(hint)));
+        }
         _ => {
             let Some(digits) = upper.strip_suffix('W') else { return Ok(None) };
             if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
