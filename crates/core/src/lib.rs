@@ -7,7 +7,9 @@
 //! tests and the shipped node run the very same decisions.
 //!
 //! Read in this order: [`job`] (the nouns), [`decide`] (what follows an outcome), [`claim`] (who is
-//! served next and which limits hold), [`store`] and [`reader`] (what a store must do).
+//! served next and which limits hold), [`store`] and [`reader`] (what a store must do); for
+//! schedules [`cron`] (when), [`trigger`] (what else makes a schedule fire), [`schedule`] (the whole
+//! rule) and [`plan`] (what becomes of every fire).
 
 pub mod batch;
 pub mod calendar;

@@ -291,7 +291,7 @@ fn runs(
             Overlap::Allow | Overlap::Replace => false,
         };
         if spec.max_fires.is_some_and(|max| state.fires + runs.len() as u64 >= max)
-            && !(spec.overlap == Overlap::Replace && !runs.is_empty())
+            && (spec.overlap != Overlap::Replace || runs.is_empty())
         {
             verdicts[i] = Some((FireOutcome::Skipped, limit_reason(spec)));
         } else if overlap {

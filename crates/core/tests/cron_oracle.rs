@@ -32,6 +32,8 @@ impl Dice {
     }
 }
 
+/// A day field as text and as the test it stands for; None is "not given".
+type DayRule = (&'static str, Option<fn(Date) -> bool>);
 /// A field as text and as the test it stands for.
 type Rule<T> = (&'static str, fn(T) -> bool);
 
@@ -65,8 +67,7 @@ fn last_day(d: Date) -> i8 {
 fn workday(d: Date) -> bool {
     d.weekday().to_monday_one_offset() <= 5
 }
-/// Day-of-month rules; None is "not given".
-const DAYS: [(&str, Option<fn(Date) -> bool>); 9] = [
+const DAYS: [DayRule; 9] = [
     ("*", None),
     ("*", None),
     ("?", None),
@@ -92,8 +93,7 @@ const DAYS: [(&str, Option<fn(Date) -> bool>); 9] = [
         }),
     ),
 ];
-/// Weekday rules; None is "not given".
-const WEEK: [(&str, Option<fn(Date) -> bool>); 9] = [
+const WEEK: [DayRule; 9] = [
     ("*", None),
     ("*", None),
     ("?", None),

@@ -5,7 +5,8 @@
 //! looking at months, not at days.
 
 use super::days::{DAY, civil, from_civil, month_length, weekday};
-use super::parse::{self, CronError};
+use super::field::{CronError, Field};
+use super::parse;
 use std::fmt;
 
 /// A checked cron expression. Equal expressions print alike; see [`CronExpr::parse`].
@@ -32,7 +33,7 @@ pub struct CronExpr {
     /// The class: second, minute or hour field begins with `*`.
     pub(super) interval: bool,
     /// The day field that begins with `*` and a step while the other one is given too, if any.
-    pub(super) star_step_day: Option<parse::Field>,
+    pub(super) star_step_day: Option<Field>,
 }
 
 /// The day-of-month field.

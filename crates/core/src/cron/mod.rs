@@ -21,6 +21,7 @@
 mod days;
 mod explain;
 mod expr;
+mod field;
 mod jsonl;
 mod lint;
 mod parse;
@@ -28,9 +29,9 @@ mod search;
 mod spread;
 
 pub use expr::CronExpr;
+pub use field::{CronError, Field};
 pub use jsonl::answer_line;
 pub use lint::{LintWarning, MinuteLoad, lint};
-pub use parse::{CronError, Field};
 pub use search::{ClockChange, CronFire, CronIter, FireNote};
 pub use spread::{has_spread, resolve_spread};
 

@@ -5,7 +5,7 @@
 //! `H(a-b)/n` the same within a range. In the day-of-month field `H` picks from 1 to 28, so that it
 //! fires every month. The text is resolved to plain cron first; the parser then sees no `H`.
 
-use super::parse::{CronError, Field};
+use super::field::{CronError, Field};
 
 /// Whether the text uses `H` (rather than a name such as THU).
 pub fn has_spread(text: &str) -> bool {
