@@ -6,7 +6,7 @@
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{Timestamp, ToSpan};
+use jiff::{SignedDuration, Timestamp};
 use mainspring_core::cron::{ClockChange, CronExpr};
 use mainspring_core::zone::{self, Zone};
 
@@ -165,25 +165,29 @@ impl Walk {
 
     /// Every fire in `[from, to)`, looking at each instant `step` seconds apart.
     fn fires(&self, tz: &TimeZone, from: i64, to: i64, step: i64) -> Vec<i64> {
-        let local = |t: i64| tz.to_datetime(Timestamp::from_second(t).unwrap());
+        let at = |t: i64| Timestamp::from_second(t).unwrap();
+        let later = SignedDuration::from_secs(step);
+        let quiet = tz.following(at(from - 2 * step)).next().is_none_or(|c| c.timestamp() > at(to));
         let mut out = Vec::new();
-        let mut before = local(from - step);
+        let mut before = tz.to_datetime(at(from - step));
         for t in (from..to).step_by(step as usize) {
-            let now = local(t);
+            // On a day without a change local time goes on like the clock on the wall.
+            let expected = before.checked_add(later).unwrap();
+            let now = if quiet { expected } else { tz.to_datetime(at(t)) };
             let mut fire = self.matches(now);
-            if !self.interval() {
+            if !self.interval() && !quiet {
                 // A time shown twice runs the first time only.
                 if fire && let AmbiguousOffset::Fold { before, .. } = tz.to_ambiguous_timestamp(now).offset()
                 {
-                    fire = tz.to_offset(Timestamp::from_second(t).unwrap()) == before;
+                    fire = tz.to_offset(at(t)) == before;
                 }
                 // Times that were jumped over run now, unless the jump was three hours or more.
-                let mut missing = before.checked_add(step.seconds()).unwrap();
+                let mut missing = expected;
                 let jump = now.duration_since(missing).as_secs();
                 if jump > 0 && jump < 3 * 3600 {
                     while missing < now {
                         fire |= self.matches(missing);
-                        missing = missing.checked_add(step.seconds()).unwrap();
+                        missing = missing.checked_add(later).unwrap();
                     }
                 }
             }

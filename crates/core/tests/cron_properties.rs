@@ -74,17 +74,23 @@ fn policies() -> impl Strategy<Value = ClockChange> {
     prop::sample::select(vec![C::Vixie, C::Skip, C::Shift, C::Both])
 }
 
-/// The time `run` takes; the best of three, so that a busy machine does not decide.
+/// The promise is 10 ms as shipped. Without optimisation, on a machine that compiles beside it, the
+/// same search is some twenty times slower: there only what has no end is to be caught.
+const PROMISED: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 10 });
+
+/// The time `run` takes; the best of five, so that a busy machine does not decide.
 #[allow(clippy::disallowed_methods, reason = "measures how long the search takes")]
-fn best_of_three(mut run: impl FnMut()) -> Duration {
-    (0..3)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .min()
-        .unwrap_or_default()
+fn best_of_five(mut run: impl FnMut()) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let start = Instant::now();
+        run();
+        best = best.min(start.elapsed());
+        if best < PROMISED {
+            break;
+        }
+    }
+    best
 }
 
 proptest! {
@@ -142,10 +148,10 @@ proptest! {
         zone in zones()
     ) {
         let mut result = None;
-        let took = best_of_three(|| {
+        let took = best_of_five(|| {
             result = CronExpr::parse(&text).ok().map(|e| e.next_after(&zone, Timestamp::UNIX_EPOCH, ClockChange::Skip));
         });
-        prop_assert!(took < Duration::from_millis(10), "{:?} took {:?}", text, took);
+        prop_assert!(took < PROMISED, "{:?} took {:?}", text, took);
         if let Err(error) = CronExpr::parse(&text) {
             let shown = error.to_string();
             prop_assert!(!shown.contains('\n') && error.at <= text.len(), "{:?}: {}", text, shown);
@@ -156,10 +162,10 @@ proptest! {
     #[test]
     fn every_search_ends_at_once(text in any(), zone in zones(), from in instants(), policy in policies()) {
         let expr = CronExpr::parse(&text).unwrap();
-        let took = best_of_three(|| {
+        let took = best_of_five(|| {
             let _ = expr.next_after(&zone, from, policy);
         });
-        prop_assert!(took < Duration::from_millis(10), "{} in {} from {} took {:?}", text, zone, from, took);
+        prop_assert!(took < PROMISED, "{} in {} from {} took {:?}", text, zone, from, took);
     }
 }
 
@@ -192,20 +198,20 @@ fn what_never_comes_is_found_out_at_once_in_every_zone() {
         for name in zone::names() {
             let zone = Zone::get(name).unwrap();
             let from = "2026-11-01T05:30:00Z".parse().unwrap();
-            let took = best_of_three(|| {
+            let took = best_of_five(|| {
                 for policy in [ClockChange::Vixie, ClockChange::Skip, ClockChange::Shift, ClockChange::Both] {
                     assert_eq!(expr.next_after(&zone, from, policy), None, "{text} in {name}");
                 }
             });
-            assert!(took < Duration::from_millis(40), "{text} in {name} took {took:?}");
+            assert!(took < PROMISED, "{text} in {name} took {took:?}");
         }
     }
     // Never because every candidate lies in a gap: the longest search there is.
     let expr = CronExpr::parse("30 2 8-14 3 +SUN").unwrap();
     let zone = Zone::get("America/New_York").unwrap();
     let from: Timestamp = "2026-11-01T05:30:00Z".parse().unwrap();
-    let took = best_of_three(|| assert_eq!(expr.next_after(&zone, from, ClockChange::Skip), None));
-    assert!(took < Duration::from_millis(10), "{took:?}");
+    let took = best_of_five(|| assert_eq!(expr.next_after(&zone, from, ClockChange::Skip), None));
+    assert!(took < PROMISED, "{took:?}");
 }
 
 #[test]

@@ -36,7 +36,9 @@ impl CronExpr {
             let names = runs(u64::from(self.months), |m| MONTHS[m as usize - 1].to_owned());
             let _ = write!(out, ", in {names}");
         }
-        if let Some(bits) = self.years {
+        if self.never {
+            out.push_str(": never, no such day comes");
+        } else if let Some(bits) = self.years {
             let years = (0..256u32).filter(|i| bits[*i as usize / 64] >> (i % 64) & 1 == 1).map(|i| i + 1970);
             let _ = write!(out, ", in {}", ranges(years.collect(), |y| y.to_string()));
         }
@@ -248,6 +250,7 @@ mod tests {
             ("0 18 15W * *", "at 18:00, on the Monday to Friday day nearest to day 15 of the month"),
             ("0 18 * * 5L", "at 18:00, on the last Friday of the month"),
             ("0 18 * * mon#2,sun", "at 18:00, on Sunday and on the 2nd Monday of the month"),
+            ("0 0 30 2 *", "at 00:00, on day 30 of the month, in February: never, no such day comes"),
             ("0 0 0 1 1 * 2027-2030", "at 00:00, on day 1 of the month, in January, in 2027 to 2030"),
         ] {
             assert_eq!(CronExpr::parse(text).unwrap().explain(), words, "{text}");

@@ -28,8 +28,10 @@ pub struct CronExpr {
     pub(super) dow: DaysOfWeek,
     /// How the two day fields meet.
     pub(super) day_rule: DayRule,
-    /// Bits from 1970; None: every year.
+    /// Bits from 1970; None: every year. [`CronExpr::settle`] leaves only years with a match.
     pub(super) years: Option<[u64; 4]>,
+    /// No date matches in any year.
+    pub(super) never: bool,
     /// The class: second, minute or hour field begins with `*`.
     pub(super) interval: bool,
     /// The day field that begins with `*` and a step while the other one is given too, if any.
@@ -113,6 +115,28 @@ impl CronExpr {
             .collect()
     }
 
+    /// Finds out once which years have a matching day at all, so that no search has to.
+    pub(super) fn settle(mut self) -> CronExpr {
+        let matches = |e: &CronExpr, year| {
+            e.day_rule == DayRule::Every
+                || (1..=12).any(|month| e.months >> month & 1 == 1 && e.days(year, month) != 0)
+        };
+        match self.years {
+            // These 28 years begin on every weekday, leap years and others.
+            None => self.never = !(2000..2028).any(|year| matches(&self, year)),
+            Some(mut bits) => {
+                for i in 0..230 {
+                    if bits[i / 64] >> (i % 64) & 1 == 1 && !matches(&self, 1970 + i as i64) {
+                        bits[i / 64] &= !(1 << (i % 64));
+                    }
+                }
+                self.never = bits == [0; 4];
+                self.years = Some(bits);
+            }
+        }
+        self
+    }
+
     /// The matching days of a month as bits 1-31.
     pub(super) fn days(&self, year: i64, month: u32) -> u32 {
         let length = month_length(year, month);
@@ -133,6 +157,9 @@ impl CronExpr {
     /// The first matching local time (seconds since 1970-01-01T00:00 local) at or after `from`, if
     /// there is one in or before `last_year`.
     pub(super) fn next_local(&self, from: i64, last_year: i64) -> Option<i64> {
+        if self.never {
+            return None;
+        }
         let day = from.div_euclid(DAY);
         let (mut year, mut month, date) = civil(day);
         let mut days = 0;

@@ -189,9 +189,11 @@ fn assemble(parsed: &[Parsed; 7]) -> CronExpr {
         dow: DaysOfWeek { mask: dow.mask[0] as u8, ..dow.dow },
         day_rule,
         years: (!year.any).then_some(year.mask),
+        never: false,
         interval: second.star || minute.star || hour.star,
         star_step_day,
     }
+    .settle()
 }
 
 fn parse_field(field: Field, piece: Piece<'_>) -> Result<Parsed, CronError> {
