@@ -1,0 +1,489 @@
+//! Finish: the narrow row of an attempt goes, its outcome is written, and what follows it.
+//!
+//! One DELETE with the fence `(job, attempt)` tells which transitions count; those that end their
+//! job are written to `done` by the same statement. Everything else (history, retries, figures,
+//! events) follows in the same transaction, most of it together with the COMMIT.
+
+use crate::actor::FinishCall;
+use crate::effects::Effects;
+use crate::link::{Args, Conn, Step, transact};
+use crate::names::RouteInfo;
+use crate::{Inner, Lanes, claim, keys, rows};
+use futures_util::future::try_join;
+use jiff::Timestamp;
+use mainspring_core::claim::priority_offset;
+use mainspring_core::decide::{Next, Transition};
+use mainspring_core::error::Result;
+use mainspring_core::job::{AttemptOutcome, JobState, LogLine, Origin, Progress};
+use mainspring_core::json::Json;
+use mainspring_core::store::{Finished, Hint};
+use mainspring_core::{JobId, StoreError, event, limits, time};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio_postgres::Row;
+
+/// Arrays that are null throughout are handed over empty: `unnest` fills them up with nulls.
+const FINISH: &str = "
+    WITH gone AS (
+        DELETE FROM running r
+        USING unnest($1::bigint[], $2::integer[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[],
+                     $7::text[], $8::text[], $9::text[])
+              u(job, attempt, state, outcome, finished_at, reason, error_class, error, output)
+        WHERE r.job = u.job AND r.attempt = u.attempt
+        RETURNING r.job, r.node, r.started_at, r.route, r.attempt, r.cancel, r.key_id, r.batch, r.schedule,
+                  u.state, u.outcome, u.finished_at, u.reason, u.error_class, u.error, u.output),
+    ended AS (
+        INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
+                          error_class, error, output)
+        SELECT job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
+               error_class, error, output
+        FROM gone WHERE state >= 3)
+    SELECT job, node, started_at, route, key_id, batch, schedule, cancel, attempt FROM gone";
+
+const HISTORY: &str = "
+    INSERT INTO attempts (job, number, node, started_at, finished_at, outcome, error_class, error)
+    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[],
+                         $7::text[], $8::text[])";
+
+const WAIT: &str = "
+    UPDATE jobs j SET attempt = u.attempt, raised = u.raised, deaths = u.deaths, outcome = u.outcome,
+        started_at = u.started_at, node = u.node, cancel = u.cancel, error_class = u.error_class,
+        error = u.error, run_at = u.run_at, ord = u.run_at + j.priority * $12::bigint
+    FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::integer[], $5::smallint[], $6::bigint[],
+                $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::bigint[])
+         u(id, attempt, raised, deaths, outcome, started_at, node, cancel, error_class, error, run_at)
+    WHERE j.id = u.id RETURNING j.id, j.ord, j.priority, j.key, j.key_id, j.expires_at";
+
+const TO_READY: &str = "
+    INSERT INTO ready (route, ord, job, attempt, key_id)
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])";
+
+const TO_SCHEDULED: &str = "
+    INSERT INTO scheduled (route, ord, job, attempt, key_id, run_at, expires_at)
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[],
+                         $7::bigint[])";
+
+/// A job that became final, for those who must know: its key, its batch, its schedule.
+pub(crate) struct Ended {
+    pub job: i64,
+    pub state: JobState,
+    pub outcome: Option<AttemptOutcome>,
+    pub at: i64,
+    pub key_id: Option<i64>,
+    /// Whether an attempt of its key ended.
+    pub ran: bool,
+    /// The batch that counts it.
+    pub batch: Option<i64>,
+    pub schedule: Option<i64>,
+}
+
+impl Ended {
+    /// A waiting job that was cancelled: (id, route, key_id, batch, schedule, origin, …).
+    pub fn waiting(row: &Row, at: i64, outcome: Option<AttemptOutcome>) -> Ended {
+        let follow_up = row.get::<_, i16>(5) == Origin::FollowUp.code();
+        Ended {
+            job: row.get(0),
+            state: JobState::Cancelled,
+            outcome,
+            at,
+            key_id: row.get(2),
+            ran: false,
+            batch: row.get::<_, Option<i64>>(3).filter(|_| !follow_up),
+            schedule: row.get(4),
+        }
+    }
+}
+
+/// Collects what the end of a job means to others.
+pub(crate) fn ended(fx: &mut Effects, e: &Ended) {
+    if let Some(key) = e.key_id {
+        *fx.keys.entry(key).or_default() += i32::from(e.ran);
+    }
+    if let Some(batch) = e.batch {
+        fx.batches.entry(batch).or_default().add(e.state, e.outcome, 1);
+    }
+    if let Some(schedule) = e.schedule {
+        fx.finished.insert(schedule, e.at);
+        fx.fires_gone.push((schedule, e.job));
+    }
+}
+
+/// What fences an attempt: job and number.
+type Token = (i64, i32);
+
+/// The row of the attempt a transition ended.
+struct Held {
+    node: i64,
+    started_at: i64,
+    route: Arc<RouteInfo>,
+    key_id: Option<i64>,
+    batch: Option<i64>,
+    schedule: Option<i64>,
+    cancel: Option<bool>,
+}
+
+/// A job on its way back to the queue.
+pub(crate) struct Again {
+    pub job: i64,
+    pub route: Arc<RouteInfo>,
+    pub attempt: i32,
+    pub run_at: i64,
+    pub due: bool,
+    pub ord: i64,
+    pub priority: u8,
+    pub key: Option<String>,
+    pub key_id: Option<i64>,
+    pub expires_at: Option<i64>,
+}
+
+impl keys::Keyed for Again {
+    fn queue_id(&self) -> i32 {
+        self.route.queue_id
+    }
+    fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+    fn priority(&self) -> u8 {
+        self.priority
+    }
+    fn due(&self) -> bool {
+        self.due
+    }
+    fn set_key_id(&mut self, id: i64) {
+        self.key_id = Some(id);
+    }
+    fn set_ord(&mut self, ord: i64) {
+        self.ord = ord;
+    }
+}
+
+/// The list, or nothing when it is empty throughout.
+fn or_nothing<T>(list: Vec<Option<T>>) -> Vec<Option<T>> {
+    if list.iter().all(Option::is_none) { vec![] } else { list }
+}
+
+pub(crate) fn check_transitions(list: &[Transition]) -> Result<()> {
+    if list.len() > limits::BATCH {
+        let text = format!("{} entries, at most {} are allowed in one call", list.len(), limits::BATCH);
+        return Err(StoreError::Invalid { field: "transitions", text });
+    }
+    list.iter().try_for_each(|t| check_size("output", t.output.as_ref(), limits::OUTPUT))
+}
+
+fn check_size(field: &'static str, json: Option<&Json>, max: usize) -> Result<()> {
+    let len = json.map_or(0, |json| json.as_str().len());
+    if len > max {
+        return Err(StoreError::Invalid { field, text: format!("{len} bytes, at most {max} are allowed") });
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Writes the calls that have gathered, in one transaction.
+    pub(crate) async fn finish_calls(&self, calls: &[FinishCall]) -> Result<Vec<Vec<Finished>>> {
+        let mut list: Vec<&Transition> = Vec::new();
+        let mut seen = HashMap::new();
+        for t in calls.iter().flat_map(|c| &c.transitions) {
+            seen.entry((t.job, t.attempt)).or_insert_with(|| list.push(t));
+        }
+        // One lock order for all: by job.
+        list.sort_unstable_by_key(|t| (t.job, t.attempt));
+        let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
+        let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
+            let held = self.let_go(conn, &list).await?;
+            let mut fx = Effects::default();
+            self.follow(conn, &list, &held, &mut fx).await?;
+            self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
+            let applied: HashSet<Token> = held.keys().copied().collect();
+            Ok((applied, fx.hint_jobs, fx.hint_schedules))
+        })?;
+        for (wanted, hint) in [(jobs, Hint::Jobs), (schedules, Hint::Schedules)] {
+            if wanted {
+                self.hint(hint);
+            }
+        }
+        let mut applied = applied;
+        // Taken out with the first answer: a second transition for the same attempt is stale.
+        let mut answer = |t: &Transition| match applied.remove(&(t.job.0, t.attempt as i32)) {
+            true => Finished::Applied,
+            false => Finished::Stale,
+        };
+        Ok(calls.iter().map(|c| c.transitions.iter().map(&mut answer).collect()).collect())
+    }
+
+    /// Deletes the leases that the transitions hold.
+    async fn let_go(&self, conn: &Conn, list: &[&Transition]) -> Step<HashMap<Token, Held>> {
+        let of = |i: usize| list[i];
+        let all = 0..list.len();
+        let jobs: Vec<i64> = all.clone().map(|i| of(i).job.0).collect();
+        let attempts: Vec<i32> = all.clone().map(|i| of(i).attempt as i32).collect();
+        let states: Vec<i16> = all
+            .clone()
+            .map(|i| match &of(i).next {
+                Next::Final { state, .. } => state.code(),
+                Next::Wait { .. } => 0,
+            })
+            .collect();
+        let outcomes: Vec<i16> = all.clone().map(|i| of(i).outcome.code()).collect();
+        let ends: Vec<i64> = all.clone().map(|i| time::micros(of(i).finished_at)).collect();
+        let reasons = all.clone().map(|i| match &of(i).next {
+            Next::Final { reason, .. } => reason.as_deref().map(rows::clean),
+            Next::Wait { .. } => None,
+        });
+        let reasons = or_nothing(reasons.collect());
+        let class = |i: usize| of(i).error.as_ref().map(|e| rows::clean(&e.class));
+        let classes = or_nothing(all.clone().map(class).collect());
+        let errors = or_nothing(all.clone().map(|i| of(i).error.as_ref().map(rows::error_text)).collect());
+        let outputs = or_nothing(all.map(|i| of(i).output.as_ref().map(Json::as_str)).collect());
+        conn.prepare(&[FINISH]).await?;
+        let args: Args<'_> =
+            &[&jobs, &attempts, &states, &outcomes, &ends, &reasons, &classes, &errors, &outputs];
+        let ((), gone) = try_join(conn.begin(), conn.query(FINISH, args)).await?;
+        let mut held = HashMap::with_capacity(gone.len());
+        for row in &gone {
+            let lease = Held {
+                node: row.get(1),
+                started_at: row.get(2),
+                route: self.route_of(row.get(3)).await?,
+                key_id: row.get(4),
+                batch: row.get(5),
+                schedule: row.get(6),
+                cancel: row.get(7),
+            };
+            held.insert((row.get(0), row.get(8)), lease);
+        }
+        Ok(held)
+    }
+
+    /// Writes what follows the attempts that ended.
+    async fn follow(
+        &self,
+        conn: &Conn,
+        list: &[&Transition],
+        held: &HashMap<Token, Held>,
+        fx: &mut Effects,
+    ) -> Step<()> {
+        let (mut history, mut waiting) = (vec![], vec![]);
+        for t in list {
+            let Some(row) = held.get(&(t.job.0, t.attempt as i32)) else { continue };
+            let at = time::micros(t.finished_at);
+            fx.figures.attempt(&row.route, row.schedule, t.outcome, row.started_at, at);
+            if let Some(event) = event::of_transition(t, &row.route.kind, &row.route.queue) {
+                fx.events.push((row.route.project, event));
+            }
+            if !(t.attempt == 1 && t.outcome == AttemptOutcome::Succeeded) {
+                history.push((*t, row));
+            }
+            match &t.next {
+                Next::Final { state, .. } => {
+                    fx.figures.moved(row.route.id, JobState::Running, *state, 1);
+                    let (job, state, key_id) = (t.job.0, *state, row.key_id);
+                    let (batch, schedule) = (row.batch, row.schedule);
+                    let outcome = Some(t.outcome);
+                    ended(fx, &Ended { job, state, outcome, at, key_id, ran: true, batch, schedule });
+                }
+                Next::Wait { run_at, .. } => {
+                    let due = time::micros(*run_at) <= at;
+                    let to = if due { JobState::Available } else { JobState::Scheduled };
+                    fx.figures.moved(row.route.id, JobState::Running, to, 1);
+                    if let Some(key) = row.key_id {
+                        *fx.keys.entry(key).or_default() += 1;
+                    }
+                    fx.hint_jobs = true;
+                    waiting.push((*t, row));
+                }
+            }
+        }
+        if !history.is_empty() {
+            write_history(conn, &history).await?;
+        }
+        if !waiting.is_empty() {
+            self.send_back(conn, &waiting).await?;
+        }
+        Ok(())
+    }
+
+    /// Attempts that another will follow: the job's own columns tell of them, and it waits again.
+    async fn send_back(&self, conn: &Conn, list: &[(&Transition, &Held)]) -> Step<()> {
+        let next = |t: &Transition| match &t.next {
+            Next::Wait { run_at, raised, deaths } => (time::micros(*run_at), *raised as i32, *deaths as i32),
+            Next::Final { .. } => (0, 0, 0),
+        };
+        let ids: Vec<i64> = list.iter().map(|(t, _)| t.job.0).collect();
+        let attempts: Vec<i32> = list.iter().map(|(t, _)| t.attempt as i32).collect();
+        let raised: Vec<i32> = list.iter().map(|(t, _)| next(t).1).collect();
+        let deaths: Vec<i32> = list.iter().map(|(t, _)| next(t).2).collect();
+        let outcomes: Vec<i16> = list.iter().map(|(t, _)| t.outcome.code()).collect();
+        let started: Vec<i64> = list.iter().map(|(_, h)| h.started_at).collect();
+        let nodes: Vec<i64> = list.iter().map(|(_, h)| h.node).collect();
+        let cancel: Vec<Option<bool>> = list.iter().map(|(_, h)| h.cancel).collect();
+        let classes: Vec<Option<String>> =
+            list.iter().map(|(t, _)| t.error.as_ref().map(|e| rows::clean(&e.class))).collect();
+        let errors: Vec<Option<String>> =
+            list.iter().map(|(t, _)| t.error.as_ref().map(rows::error_text)).collect();
+        let run_at: Vec<i64> = list.iter().map(|(t, _)| next(t).0).collect();
+        let level = priority_offset(1);
+        let args: Args<'_> = &[
+            &ids, &attempts, &raised, &deaths, &outcomes, &started, &nodes, &cancel, &classes, &errors,
+            &run_at, &level,
+        ];
+        let told = conn.query(WAIT, args).await?;
+        let by_id: HashMap<i64, &(&Transition, &Held)> = list.iter().map(|x| (x.0.job.0, x)).collect();
+        let mut again = Vec::with_capacity(told.len());
+        for row in &told {
+            let Some((t, held)) = by_id.get(&row.get(0)) else { continue };
+            let run_at = next(t).0;
+            again.push(Again {
+                job: row.get(0),
+                route: held.route.clone(),
+                attempt: t.attempt as i32,
+                run_at,
+                due: run_at <= time::micros(t.finished_at),
+                ord: row.get(1),
+                priority: row.get::<_, i16>(2) as u8,
+                key: row.get(3),
+                key_id: row.get(4),
+                expires_at: row.get(5),
+            });
+        }
+        again.sort_unstable_by_key(|a| a.job);
+        self.wait_again(conn, again).await
+    }
+
+    /// Puts jobs among those that wait.
+    pub(crate) async fn wait_again(&self, conn: &Conn, mut again: Vec<Again>) -> Step<()> {
+        let fair = |a: &Again| a.due && self.names.queue(a.route.queue_id).settings.fair;
+        if again.iter().any(fair) {
+            let mut turns: Vec<&mut Again> = again.iter_mut().filter(|a| fair(a)).collect();
+            keys::assign(self, conn, &mut turns).await?;
+            let (ids, ords): (Vec<i64>, Vec<i64>) = turns.iter().map(|a| (a.job, a.ord)).unzip();
+            conn.execute(claim::SET_ORD, &[&ids, &ords]).await?;
+        }
+        let (ready, later): (Vec<Again>, Vec<Again>) = again.into_iter().partition(|a| a.due);
+        for (list, due) in [(ready, true), (later, false)] {
+            if list.is_empty() {
+                continue;
+            }
+            let routes: Vec<i32> = list.iter().map(|a| a.route.id).collect();
+            let ords: Vec<i64> = list.iter().map(|a| a.ord).collect();
+            let jobs: Vec<i64> = list.iter().map(|a| a.job).collect();
+            let attempts: Vec<i32> = list.iter().map(|a| a.attempt).collect();
+            let keys: Vec<Option<i64>> = list.iter().map(|a| a.key_id).collect();
+            if due {
+                conn.execute(TO_READY, &[&routes, &ords, &jobs, &attempts, &keys]).await?;
+            } else {
+                let run_at: Vec<i64> = list.iter().map(|a| a.run_at).collect();
+                let expires: Vec<Option<i64>> = list.iter().map(|a| a.expires_at).collect();
+                let args: Args<'_> = &[&routes, &ords, &jobs, &attempts, &keys, &run_at, &expires];
+                conn.execute(TO_SCHEDULED, args).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn save_step(
+        &self,
+        now: Timestamp,
+        job: JobId,
+        attempt: u32,
+        name: &str,
+        result: Json,
+    ) -> Result<Finished> {
+        mainspring_core::job::check_name(name).map_err(|text| StoreError::Invalid { field: "step", text })?;
+        check_size("result", Some(&result), limits::STEP_RESULT)?;
+        let (now, attempt) = (time::micros(now), attempt as i32);
+        let row = transact!(&self.reach, self.lanes.control, |conn| {
+            conn.one(
+                "WITH mine AS (SELECT job FROM running WHERE job = $1 AND attempt = $2 FOR SHARE),
+                 before AS (SELECT count(*) AS n, count(*) FILTER (WHERE name = $3) AS known
+                            FROM steps WHERE job = $1),
+                 saved AS (
+                    INSERT INTO steps (job, name, at, result)
+                    SELECT mine.job, $3, $4, $5 FROM mine, before WHERE before.n < $6
+                    ON CONFLICT DO NOTHING)
+                 SELECT EXISTS (SELECT FROM mine), known > 0 OR n < $6 FROM before",
+                &[&job.0, &attempt, &name, &now, &result.as_str(), &(limits::STEPS as i64)],
+            )
+            .await
+        })?;
+        match (row.get(0), row.get(1)) {
+            (false, _) => Ok(Finished::Stale),
+            (true, true) => Ok(Finished::Applied),
+            (true, false) => {
+                let text = format!("a job may remember at most {}", limits::STEPS);
+                Err(StoreError::Invalid { field: "steps", text })
+            }
+        }
+    }
+
+    pub(crate) async fn append_logs(&self, lines: &[LogLine]) -> Result<()> {
+        if lines.len() > limits::BATCH {
+            let text = format!("{} entries, at most {} are allowed in one call", lines.len(), limits::BATCH);
+            return Err(StoreError::Invalid { field: "lines", text });
+        }
+        // One line beyond the cap is kept: it says that the rest was dropped.
+        let lines: Vec<&LogLine> = lines.iter().filter(|l| l.seq as usize <= limits::LOG_LINES).collect();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let jobs: Vec<i64> = lines.iter().map(|l| l.job.0).collect();
+        let attempts: Vec<i32> = lines.iter().map(|l| l.attempt as i32).collect();
+        let seqs: Vec<i32> = lines.iter().map(|l| l.seq as i32).collect();
+        let at: Vec<i64> = lines.iter().map(|l| time::micros(l.at)).collect();
+        let levels: Vec<i16> = lines.iter().map(|l| l.level.code()).collect();
+        let messages: Vec<String> =
+            lines.iter().map(|l| limits::cut(&rows::clean(&l.message), limits::LOG_LINE)).collect();
+        let fields: Vec<Option<&str>> = lines.iter().map(|l| l.fields.as_ref().map(Json::as_str)).collect();
+        transact!(&self.reach, self.lanes.control, |conn| {
+            conn.execute(
+                "INSERT INTO logs (job, attempt, seq, at, level, message, fields)
+                 SELECT u.* FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[],
+                     $5::smallint[], $6::text[], $7::text[]) u(job, attempt, seq, at, level, message, fields)
+                 JOIN jobs j ON j.id = u.job ON CONFLICT DO NOTHING",
+                &[&jobs, &attempts, &seqs, &at, &levels, &messages, &fields],
+            )
+            .await
+        })
+        .map(drop)
+    }
+
+    pub(crate) async fn set_progress(
+        &self,
+        job: JobId,
+        attempt: u32,
+        progress: &Progress,
+    ) -> Result<Finished> {
+        let whole = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let (done, total) = (whole(progress.done), progress.total.map(whole));
+        let note = progress.note.as_deref().map(|n| limits::cut(&rows::clean(n), limits::NOTE));
+        let attempt = attempt as i32;
+        let n = transact!(&self.reach, self.lanes.control, |conn| {
+            conn.execute(
+                "WITH mine AS (SELECT job FROM running WHERE job = $1 AND attempt = $2 FOR SHARE)
+                 INSERT INTO progress (job, attempt, done, total, note)
+                 SELECT job, $2, $3, $4, $5 FROM mine
+                 ON CONFLICT (job) DO UPDATE SET attempt = excluded.attempt, done = excluded.done,
+                     total = excluded.total, note = excluded.note",
+                &[&job.0, &attempt, &done, &total, &note],
+            )
+            .await
+        })?;
+        Ok(if n > 0 { Finished::Applied } else { Finished::Stale })
+    }
+}
+
+async fn write_history(conn: &Conn, list: &[(&Transition, &Held)]) -> Step<()> {
+    let jobs: Vec<i64> = list.iter().map(|(t, _)| t.job.0).collect();
+    let numbers: Vec<i32> = list.iter().map(|(t, _)| t.attempt as i32).collect();
+    let nodes: Vec<i64> = list.iter().map(|(_, h)| h.node).collect();
+    let started: Vec<i64> = list.iter().map(|(_, h)| h.started_at).collect();
+    let ends: Vec<i64> = list.iter().map(|(t, _)| time::micros(t.finished_at)).collect();
+    let outcomes: Vec<i16> = list.iter().map(|(t, _)| t.outcome.code()).collect();
+    let classes: Vec<Option<String>> =
+        list.iter().map(|(t, _)| t.error.as_ref().map(|e| rows::clean(&e.class))).collect();
+    let errors: Vec<Option<String>> =
+        list.iter().map(|(t, _)| t.error.as_ref().map(rows::error_text)).collect();
+    conn.execute(HISTORY, &[&jobs, &numbers, &nodes, &started, &ends, &outcomes, &classes, &errors])
+        .await
+        .map(drop)
+}

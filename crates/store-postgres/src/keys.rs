@@ -1,0 +1,222 @@
+//! Concurrency keys: their rows are locked in order of their numbers, and only when a job of the
+//! transaction has one (or its queue is fair). Plain jobs never come here.
+
+use crate::Inner;
+use crate::effects::Effects;
+use crate::link::{Conn, Step};
+use futures_util::future::try_join;
+use mainspring_core::claim::{KeyState, QueueState, fair_ord};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A job whose key and turn are to be found.
+pub(crate) trait Keyed {
+    fn queue_id(&self) -> i32;
+    fn key(&self) -> Option<&str>;
+    fn priority(&self) -> u8;
+    /// Whether it is available now and so needs its place.
+    fn due(&self) -> bool;
+    fn set_key_id(&mut self, id: i64);
+    fn set_ord(&mut self, ord: i64);
+}
+
+impl<T: Keyed> Keyed for &mut T {
+    fn queue_id(&self) -> i32 {
+        (**self).queue_id()
+    }
+    fn key(&self) -> Option<&str> {
+        (**self).key()
+    }
+    fn priority(&self) -> u8 {
+        (**self).priority()
+    }
+    fn due(&self) -> bool {
+        (**self).due()
+    }
+    fn set_key_id(&mut self, id: i64) {
+        (**self).set_key_id(id);
+    }
+    fn set_ord(&mut self, ord: i64) {
+        (**self).set_ord(ord);
+    }
+}
+
+const FIND: &str = "
+    SELECT k.id, k.queue_id, k.key, k.last_turn FROM unnest($1::integer[], $2::text[]) u(queue_id, key)
+    JOIN keys k ON k.queue_id = u.queue_id AND k.key = u.key ORDER BY k.id FOR KEY SHARE OF k";
+
+/// As [`FIND`], for turns to be given out.
+const FIND_FOR_TURNS: &str = "
+    SELECT k.id, k.queue_id, k.key, k.last_turn FROM unnest($1::integer[], $2::text[]) u(queue_id, key)
+    JOIN keys k ON k.queue_id = u.queue_id AND k.key = u.key ORDER BY k.id FOR NO KEY UPDATE OF k";
+
+const MAKE: &str = "
+    INSERT INTO keys (queue_id, key) SELECT * FROM unnest($1::integer[], $2::text[]) ORDER BY 1, 2
+    ON CONFLICT DO NOTHING";
+
+const SET_TURNS: &str = "
+    UPDATE keys k SET last_turn = u.turn FROM unnest($1::bigint[], $2::bigint[]) u(id, turn) WHERE k.id = u.id";
+
+const LOCK: &str = "
+    SELECT id, queue_id, running, tat, put_off, last_turn FROM keys WHERE id = ANY($1)
+    ORDER BY id FOR NO KEY UPDATE";
+
+const SET: &str = "
+    UPDATE keys k SET running = u.running, tat = u.tat, put_off = u.put_off
+    FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) u(id, running, tat, put_off)
+    WHERE k.id = u.id";
+
+const ENDED: &str = "
+    UPDATE keys k SET running = greatest(k.running - u.n, 0)
+    FROM unnest($1::bigint[], $2::integer[]) u(id, n) WHERE k.id = u.id AND u.n <> 0";
+
+const HELD: &str = "
+    SELECT h.key_id, h.ord, h.job, j.key_limit FROM unnest($1::bigint[]) u(key_id)
+    CROSS JOIN LATERAL (SELECT * FROM held WHERE key_id = u.key_id ORDER BY ord, job LIMIT 1000) h
+    JOIN jobs j ON j.id = h.job";
+
+const RELEASE: &str = "
+    WITH gone AS (
+        DELETE FROM held h USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) u(key_id, ord, job)
+        WHERE h.key_id = u.key_id AND h.ord = u.ord AND h.job = u.job RETURNING h.*)
+    INSERT INTO ready (route, ord, job, attempt, key_id) SELECT route, ord, job, attempt, key_id FROM gone";
+
+/// Finds (or makes) the keys' numbers, and gives turns in fair queues.
+pub(crate) async fn assign<T: Keyed>(inner: &Inner, conn: &Conn, drafts: &mut [T]) -> Step<()> {
+    let fair = |d: &T| d.due() && inner.names.queue(d.queue_id()).settings.fair;
+    let mut wanted: BTreeSet<(i32, String)> = BTreeSet::new();
+    let mut turns: BTreeSet<i32> = BTreeSet::new();
+    for draft in drafts.iter() {
+        if fair(draft) {
+            turns.insert(draft.queue_id());
+            wanted.insert((draft.queue_id(), draft.key().unwrap_or_default().to_owned()));
+        } else if let Some(key) = draft.key() {
+            wanted.insert((draft.queue_id(), key.to_owned()));
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (queues, keys): (Vec<i32>, Vec<String>) = wanted.into_iter().unzip();
+    let find = if turns.is_empty() { FIND } else { FIND_FOR_TURNS };
+    let mut rows = conn.query(find, &[&queues, &keys]).await?;
+    if rows.len() < queues.len() {
+        conn.execute(MAKE, &[&queues, &keys]).await?;
+        rows = conn.query(find, &[&queues, &keys]).await?;
+    }
+    let mut found: BTreeMap<(i32, String), (i64, KeyState)> = rows
+        .iter()
+        .map(|row| {
+            let state = KeyState { last_turn: row.get(3), ..Default::default() };
+            ((row.get(1), row.get(2)), (row.get(0), state))
+        })
+        .collect();
+    let clocks = clocks(conn, &turns).await?;
+    for draft in drafts.iter_mut() {
+        let key = draft.key().map(str::to_owned);
+        let is_fair = fair(draft);
+        if key.is_none() && !is_fair {
+            continue;
+        }
+        let Some((id, state)) = found.get_mut(&(draft.queue_id(), key.clone().unwrap_or_default())) else {
+            return Err(crate::link::Fault::Again);
+        };
+        if key.is_some() {
+            draft.set_key_id(*id);
+        }
+        if is_fair {
+            let vclock = clocks.get(&draft.queue_id()).copied().unwrap_or_default();
+            let ord = fair_ord(&QueueState { vclock, ..Default::default() }, state, draft.priority());
+            draft.set_ord(ord);
+        }
+    }
+    if !turns.is_empty() {
+        let (ids, turns): (Vec<i64>, Vec<i64>) = found.values().map(|(id, s)| (*id, s.last_turn)).unzip();
+        conn.execute(SET_TURNS, &[&ids, &turns]).await?;
+    }
+    Ok(())
+}
+
+async fn clocks(conn: &Conn, queues: &BTreeSet<i32>) -> Step<BTreeMap<i32, i64>> {
+    if queues.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let ids: Vec<i32> = queues.iter().copied().collect();
+    let rows = conn.query("SELECT id, vclock FROM queues WHERE id = ANY($1)", &[&ids]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Locks keys: (queue, state) by number.
+pub(crate) async fn lock(conn: &Conn, ids: &[i64]) -> Step<BTreeMap<i64, (i32, KeyState)>> {
+    if ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = conn.query(LOCK, &[&ids]).await?;
+    let state = |row: &tokio_postgres::Row| KeyState {
+        running: u64::try_from(row.get::<_, i32>(2)).unwrap_or(0),
+        tat: row.get(3),
+        put_off: row.get(4),
+        last_turn: row.get(5),
+    };
+    Ok(rows.iter().map(|row| (row.get(0), (row.get(1), state(row)))).collect())
+}
+
+/// Writes what a claim made of locked keys.
+pub(crate) async fn set(conn: &Conn, keys: &BTreeMap<i64, (i32, KeyState)>) -> Step<()> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = keys.keys().copied().collect();
+    let running: Vec<i32> = keys.values().map(|k| i32::try_from(k.1.running).unwrap_or(i32::MAX)).collect();
+    let tat: Vec<i64> = keys.values().map(|k| k.1.tat).collect();
+    let put_off: Vec<i64> = keys.values().map(|k| k.1.put_off).collect();
+    conn.execute(SET, &[&ids, &running, &tat, &put_off]).await.map(drop)
+}
+
+/// Attempts of keys ended: held jobs of those keys go on, in claim order, as many as may run.
+/// They are judged again when they are claimed, so this may err on the generous side.
+pub(crate) async fn ended(inner: &Inner, conn: &Conn, fx: &mut Effects) -> Step<()> {
+    let (ids, ended): (Vec<i64>, Vec<i32>) = fx.keys.iter().map(|(k, n)| (*k, *n)).unzip();
+    let mut keys = lock(conn, &ids).await?;
+    conn.prepare(&[ENDED, HELD]).await?;
+    let args: crate::link::Args<'_> = &[&ids, &ended];
+    let ids_args: crate::link::Args<'_> = &[&ids];
+    let (_, held) = try_join(conn.execute(ENDED, args), conn.query(HELD, ids_args)).await?;
+    if held.is_empty() {
+        return Ok(());
+    }
+    for (id, (_, state)) in &mut keys {
+        let n = fx.keys.get(id).copied().unwrap_or(0).max(0);
+        state.running = state.running.saturating_sub(n as u64);
+    }
+    let (mut free, mut full) = ((vec![], vec![], vec![]), BTreeSet::new());
+    for row in &held {
+        let id: i64 = row.get(0);
+        let Some((queue, state)) = keys.get_mut(&id) else { continue };
+        let own = row.get::<_, Option<i32>>(3).map(|n| n as u64);
+        let per_key = inner.names.queue(*queue).settings.max_running_per_key.map(u64::from);
+        let limit = per_key.into_iter().chain(own).min();
+        if full.contains(&id) || limit.is_some_and(|limit| state.running >= limit) {
+            full.insert(id);
+            continue;
+        }
+        state.running += 1;
+        free.0.push(id);
+        free.1.push(row.get::<_, i64>(1));
+        free.2.push(row.get::<_, i64>(2));
+    }
+    if !free.0.is_empty() {
+        conn.execute(RELEASE, &[&free.0, &free.1, &free.2]).await?;
+        fx.hint_jobs = true;
+    }
+    Ok(())
+}
+
+const RELEASE_QUEUE: &str = "
+    WITH gone AS (
+        DELETE FROM held h USING keys k WHERE k.queue_id = $1 AND h.key_id = k.id RETURNING h.*)
+    INSERT INTO ready (route, ord, job, attempt, key_id) SELECT route, ord, job, attempt, key_id FROM gone";
+
+/// Releases every held job of a queue whose limit was lifted.
+pub(crate) async fn release_queue(conn: &Conn, queue: i32) -> Step<u64> {
+    conn.execute(RELEASE_QUEUE, &[&queue]).await
+}
