@@ -21,7 +21,7 @@ pub mod job;
 pub mod kinds;
 pub mod node;
 pub mod registry;
-mod run;
+pub mod run;
 pub mod stats;
 pub mod step;
 

@@ -23,7 +23,7 @@ type Handling<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 const TURN: u32 = 32;
 
 /// The task of a slot: runs what waits on the board until nothing does.
-pub(crate) async fn slot_task(engine: Arc<Engine>, slot: usize, generation: u64) {
+pub async fn slot_task(engine: Arc<Engine>, slot: usize, generation: u64) {
     let mut served = 0u32;
     loop {
         let (next, hungry) = engine.board.next(slot, generation, served == 0);

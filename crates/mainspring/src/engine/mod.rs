@@ -309,12 +309,12 @@ impl Engine {
     }
 
     /// Who starts what waits on the board.
-    pub(crate) fn set_starter(&self, start: Option<Arc<dyn Fn() + Send + Sync>>) {
+    pub fn set_starter(&self, start: Option<Arc<dyn Fn() + Send + Sync>>) {
         *self.starter.lock().unwrap_or_else(PoisonError::into_inner) = start;
     }
 
     /// Rings the bells a hint of the store is about.
-    pub(crate) fn hint(&self, hint: Hint) {
+    pub fn hint(&self, hint: Hint) {
         match hint {
             Hint::Jobs => {
                 self.signals.dispatch.notify_one();
@@ -326,7 +326,7 @@ impl Engine {
     }
 
     /// Rings all bells: the clock jumped, or the database is back.
-    pub(crate) fn ring_all(&self) {
+    pub fn ring_all(&self) {
         let s = &self.signals;
         for bell in
             [&s.dispatch, &s.promote, &s.schedule, &*s.finish, &s.heartbeat, &s.reap, &s.warden, &s.skew]
