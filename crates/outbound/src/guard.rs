@@ -12,13 +12,19 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// One line of the allow-list: `10.1.0.0/16`, `10.1.2.3`, `fd00::/8`, with a port if only that one
-/// is meant: `127.0.0.0/8:8080`, `[fd00::/8]:8080`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One line of the allow-list: `10.1.0.0/16`, `10.1.2.3`, `fd00::/8`, or a name, `api.internal`,
+/// which allows whatever that very name stands for; with a port if only that one is meant:
+/// `localhost:8080`, `127.0.0.0/8:8080`, `[fd00::/8]:8080`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow {
-    network: IpAddr,
-    prefix: u8,
+    whom: Whom,
     port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Whom {
+    Network(IpAddr, u8),
+    Name(String),
 }
 
 impl FromStr for Allow {
@@ -27,7 +33,7 @@ impl FromStr for Allow {
     fn from_str(text: &str) -> Result<Allow, String> {
         let bad = |why: &str| {
             format!(
-                "{text:?} {why}; write for example 127.0.0.0/8, 10.1.2.3, fd00::/8, 10.1.0.0/16:8080 or [fd00::/8]:8080"
+                "{text:?} {why}; write for example 127.0.0.0/8, 10.1.2.3, fd00::/8, api.internal, 10.1.0.0/16:8080 or [fd00::/8]:8080"
             )
         };
         let (net, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -50,48 +56,71 @@ impl FromStr for Allow {
             },
             None => None,
         };
-        let (address, prefix) = match net.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (net, None),
+        let whom = match net.split_once('/') {
+            None if is_name(net) => Whom::Name(plain(net)),
+            None => network(net, None).map_err(|why| bad(&why))?,
+            Some((address, prefix)) => network(address, Some(prefix)).map_err(|why| bad(&why))?,
         };
-        let network: IpAddr = address.parse().map_err(|_| bad("is not an address or network"))?;
-        let most = if network.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => most,
-            Some(p) => match p.parse::<u8>() {
-                Ok(p) if p <= most => p,
-                _ => return Err(bad(&format!("has a prefix that is not 0 to {most}"))),
-            },
-        };
-        let allow = Allow { network, prefix, port };
-        if bits(network) & !allow.mask() != 0 {
-            return Err(bad("has bits set behind its prefix"));
-        }
-        Ok(allow)
+        Ok(Allow { whom, port })
     }
+}
+
+fn network(address: &str, prefix: Option<&str>) -> Result<Whom, String> {
+    let address: IpAddr = address.parse().map_err(|_| "is not an address, network or name".to_owned())?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix.map(str::parse::<u8>) {
+        None => most,
+        Some(Ok(p)) if p <= most => p,
+        Some(_) => return Err(format!("has a prefix that is not 0 to {most}")),
+    };
+    if bits(address) & !mask(address, prefix) != 0 {
+        return Err("has bits set behind its prefix".into());
+    }
+    Ok(Whom::Network(address, prefix))
+}
+
+/// A host name, and not an address with a slip of the pen: its last part is no number.
+fn is_name(text: &str) -> bool {
+    let ok = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.split('.').all(ok) && !last.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// The one spelling of a name: lower case, no dot at the end.
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 impl fmt::Display for Allow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.network, self.port) {
-            (net, None) => write!(f, "{net}/{}", self.prefix),
-            (IpAddr::V4(net), Some(port)) => write!(f, "{net}/{}:{port}", self.prefix),
-            (IpAddr::V6(net), Some(port)) => write!(f, "[{net}/{}]:{port}", self.prefix),
+        match (&self.whom, self.port) {
+            (Whom::Network(net @ IpAddr::V6(_), prefix), Some(port)) => write!(f, "[{net}/{prefix}]:{port}"),
+            (Whom::Network(net, prefix), Some(port)) => write!(f, "{net}/{prefix}:{port}"),
+            (Whom::Network(net, prefix), None) => write!(f, "{net}/{prefix}"),
+            (Whom::Name(name), Some(port)) => write!(f, "{name}:{port}"),
+            (Whom::Name(name), None) => f.write_str(name),
         }
     }
 }
 
 impl Allow {
-    fn mask(&self) -> u128 {
-        let shift = if self.network.is_ipv4() { 32 } else { 128 } - u32::from(self.prefix);
-        u128::MAX.checked_shl(shift).unwrap_or(0)
+    fn covers(&self, host: &str, address: IpAddr, port: u16) -> bool {
+        self.port.is_none_or(|p| p == port)
+            && match &self.whom {
+                Whom::Name(name) => *name == plain(host),
+                Whom::Network(net, prefix) => {
+                    let mask = mask(*net, *prefix);
+                    address.is_ipv4() == net.is_ipv4() && bits(address) & mask == bits(*net) & mask
+                }
+            }
     }
+}
 
-    fn covers(&self, address: IpAddr, port: u16) -> bool {
-        address.is_ipv4() == self.network.is_ipv4()
-            && self.port.is_none_or(|p| p == port)
-            && bits(address) & self.mask() == bits(self.network) & self.mask()
-    }
+fn mask(network: IpAddr, prefix: u8) -> u128 {
+    let width = if network.is_ipv4() { 32 } else { 128 };
+    u128::MAX.checked_shl(width - u32::from(prefix)).unwrap_or(0)
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -127,8 +156,10 @@ impl fmt::Display for Refusal {
             "{address}{via} is {rule}, which outbound requests may not reach; to allow it, add \"{}\" to the \
              setting outbound.allow",
             Allow {
-                network: address.to_canonical(),
-                prefix: if address.to_canonical().is_ipv4() { 32 } else { 128 },
+                whom: Whom::Network(
+                    address.to_canonical(),
+                    if address.to_canonical().is_ipv4() { 32 } else { 128 }
+                ),
                 port: None
             }
         )
@@ -164,7 +195,7 @@ impl Guard {
         let Some(rule) = special(judged) else { return Ok(()) };
         // One machine under two addresses: who allows 127.0.0.1 means localhost, which is also ::1.
         let twin = (judged == IpAddr::V6(Ipv6Addr::LOCALHOST)).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let covered = |a: IpAddr| self.allow.iter().any(|allow| allow.covers(a, port));
+        let covered = |a: IpAddr| self.allow.iter().any(|allow| allow.covers(host, a, port));
         if covered(judged) || twin.is_some_and(covered) { Ok(()) } else { refuse(rule) }
     }
 }
@@ -340,6 +371,19 @@ mod tests {
     }
 
     #[test]
+    fn an_allowed_name_opens_that_name_only() {
+        let guard = Guard::new(&["api.internal", "localhost:8080"]).unwrap();
+        let ok = |host: &str, a: &str, port| guard.judge(host, a.parse().unwrap(), port).is_ok();
+        assert!(ok("api.internal", "10.0.0.1", 80) && ok("API.internal.", "10.0.0.1", 80));
+        assert!(!ok("x.api.internal", "10.0.0.1", 80) && !ok("10.0.0.1", "10.0.0.1", 80));
+        assert!(
+            ok("localhost", "::1", 8080)
+                && !ok("localhost", "::1", 80)
+                && !ok("127.0.0.1", "127.0.0.1", 8080)
+        );
+    }
+
+    #[test]
     fn the_own_port_stays_closed_whatever_is_allowed() {
         let guard = Guard { own_ports: vec![8080], ..Guard::new(&["127.0.0.0/8", "10.0.0.0/8"]).unwrap() };
         let own = guard.judge("localhost", "127.0.0.1".parse().unwrap(), 8080).unwrap_err();
@@ -352,7 +396,11 @@ mod tests {
     #[test]
     fn a_mistake_in_the_list_is_named_and_refuses_to_load() {
         for (entry, why) in [
-            ("localhost", "not an address"),
+            ("10.1.2", "not an address"),
+            ("10.1.2.3.4:80", "not an address"),
+            ("0x7f.1", "not an address"),
+            ("http://intra/", "1 to 65535"),
+            ("*.internal", "not an address, network or name"),
             ("10.0.0.0/33", "0 to 32"),
             ("fd00::/129", "0 to 128"),
             ("10.1.2.3/8", "bits set behind"),
@@ -367,7 +415,15 @@ mod tests {
             let told = error.contains(why) && error.starts_with("outbound.allow: ");
             assert!(told && error.contains("127.0.0.0/8"), "{entry}: {error}");
         }
-        for entry in ["10.1.0.0/16", "127.0.0.0/8:8080", "[fd00::/8]:9000", "fd00::/8", "::1/128"] {
+        for entry in [
+            "10.1.0.0/16",
+            "127.0.0.0/8:8080",
+            "[fd00::/8]:9000",
+            "fd00::/8",
+            "::1/128",
+            "localhost:80",
+            "api.internal",
+        ] {
             assert_eq!(entry.parse::<Allow>().unwrap().to_string(), entry);
         }
     }
