@@ -191,9 +191,10 @@ fn listen(family: &Arc<Family>, channel: &mut BufReader<UnixStream>) {
 fn keep_small(family: &Arc<Family>, most: u64) {
     loop {
         if count(family.root, most) > most {
-            family.end(Duration::ZERO);
+            // Told first: once they are dead, the other thread ends this process.
+            family.report(&Report::TooMany { processes: most });
             strike(family.root, family.main, Signal::KILL);
-            return family.report(&Report::TooMany { processes: most });
+            return family.end(Duration::ZERO);
         }
         family.wait(BEAT);
     }
