@@ -126,21 +126,6 @@ pub fn plan(spec: &ScheduleSpec, state: &ScheduleState, live: LiveJobs, now: Tim
     plan
 }
 
-/// The next fire to store when the zone data has changed since `stored` was computed. What is due
-/// already stays: it is planned as it stands. The rest is asked again, from `now` on: everything
-/// before has been planned.
-pub fn after_zone_change(
-    spec: &ScheduleSpec,
-    stored: Option<Timestamp>,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let by_time = !matches!(spec.trigger, Trigger::AfterCompletion { .. } | Trigger::Reboot);
-    match stored {
-        Some(next) if next > now && by_time => spec.series().next_after(now).map(|item| item.due),
-        unchanged => unchanged,
-    }
-}
-
 /// What follows the last fire that time alone gives.
 fn without_successor(
     spec: &ScheduleSpec,

@@ -4,7 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use mainspring_core::calendar::{DayRules, OnExcluded};
 use mainspring_core::ids::ScheduleId;
-use mainspring_core::plan::{LiveJobs, Plan, ScheduleState, after_zone_change, plan, preview};
+use mainspring_core::plan::{LiveJobs, Plan, ScheduleState, plan, preview};
 use mainspring_core::queue::Pause;
 use mainspring_core::schedule::{Misfire, Overlap, ScheduleSpec};
 use mainspring_core::schedule_record::FireOutcome::{self, Coalesced, Missed, Skipped};
@@ -279,21 +279,6 @@ fn jitter_stays_in_its_bound_and_never_changes() {
         seen.insert(at);
     }
     assert!(seen.len() > 280, "{}", seen.len());
-}
-
-#[test]
-fn a_change_of_zone_data_moves_what_is_not_due_yet() {
-    let mut s = spec("30 2 * * *");
-    s.zone = Zone::get("Europe/Berlin").unwrap();
-    let now = ts("2026-11-22T12:00:00Z");
-    let stored = |text| Some(ts(text));
-    // Computed when the zone had another offset.
-    assert_eq!(after_zone_change(&s, stored("2026-11-23T00:30:00Z"), now), stored("2026-11-23T01:30:00Z"));
-    assert_eq!(after_zone_change(&s, stored("2026-11-23T01:30:00Z"), now), stored("2026-11-23T01:30:00Z"));
-    assert_eq!(after_zone_change(&s, stored("2026-11-22T00:30:00Z"), now), stored("2026-11-22T00:30:00Z"));
-    assert_eq!(after_zone_change(&s, None, now), None);
-    s.trigger = Trigger::parse("5m after completion").unwrap();
-    assert_eq!(after_zone_change(&s, stored("2026-11-22T12:03:00Z"), now), stored("2026-11-22T12:03:00Z"));
 }
 
 /// Calls the planner until nothing is due.
