@@ -158,10 +158,11 @@ async fn files_of_the_node_do_not_leak() {
 
 #[tokio::test]
 async fn privileges_cannot_be_gained_and_cores_are_not_written() {
-    let (answer, attempt) =
-        sh("grep NoNewPrivs /proc/self/status; ulimit -c; cat /proc/self/oom_score_adj").await;
+    let line = "grep NoNewPrivs /proc/self/status; ulimit -c; cat /proc/self/oom_score_adj; nice";
+    let (answer, attempt) = sh(line).await;
     answer.unwrap();
-    assert_eq!(attempt.lines(), ["NoNewPrivs:\t1", "0", "500"]);
+    let own = rustix::process::getpriority_process(None).unwrap().to_string();
+    assert_eq!(attempt.lines(), ["NoNewPrivs:\t1", "0", "500", &own], "and its priority is the node's");
 }
 
 #[tokio::test]

@@ -107,6 +107,7 @@ impl CommandPolicy {
             limits: payload.limits(),
             grace: u64::try_from(payload.grace().as_millis()).unwrap_or(u64::MAX),
             env,
+            nice: 0,
         })
     }
 

@@ -7,7 +7,8 @@
 use super::{Identity, Limits, Order, Report, hear, tell};
 use rustix::fs::{MemfdFlags, Mode, memfd_create};
 use rustix::process::{
-    Gid, Resource, Rlimit, Signal, Uid, getrlimit, getuid, set_parent_process_death_signal, setrlimit, umask,
+    Gid, Resource, Rlimit, Signal, Uid, getrlimit, getuid, set_parent_process_death_signal,
+    setpriority_process, setrlimit, umask,
 };
 use rustix::thread::{set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid};
 use std::fs::File;
@@ -44,6 +45,7 @@ fn prepare(channel: &UnixStream) -> Step<Command> {
     close_others(channel.as_raw_fd()).map_err(|e| ("files", e))?;
     // Where the kernel or a container forbids it, only the order of victims is lost.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    setpriority_process(None, order.nice).map_err(|e| ("priority", e.into()))?;
     umask(Mode::from_raw_mode(order.umask));
     let stdin = input(order.stdin.as_deref()).map_err(|e| ("stdin", e))?;
     let uid = order.user.as_ref().map_or_else(|| getuid().as_raw(), |user| user.uid);

@@ -61,6 +61,9 @@ pub(super) struct Order {
     pub limits: Limits,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub grace: u64,
+    /// The priority of the node, which the program gets back: the supervisor fills it in.
+    #[serde(default)]
+    pub nice: i32,
 }
 
 /// A user as the kernel knows it.

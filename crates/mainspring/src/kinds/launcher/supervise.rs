@@ -9,7 +9,10 @@ use super::family::{SUPERVISOR, count, size, strike};
 use super::{Ask, MARK, Order, Report, SELF, SUBCOMMAND, hear, tell};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, wait};
+use rustix::process::{
+    Signal, WaitOptions, getpid, getpriority_process, getuid, set_child_subreaper, setpriority_process,
+    setsid, wait,
+};
 use std::io::BufReader;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -19,8 +22,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often the family is counted, and struck again while it does not go.
+/// How often the family is struck again while it does not go, and counted where nothing but this
+/// count limits it (root).
 const BEAT: Duration = Duration::from_millis(50);
+/// How often it is counted where the kernel limits it, too.
+const SLOW_BEAT: Duration = Duration::from_secs(1);
+/// The priority of a supervisor, where it may choose: it must come to its turn while the program
+/// does its worst.
+const NICE: i32 = -20;
 
 /// What the threads share.
 struct Family {
@@ -120,6 +129,9 @@ fn start(channel: UnixStream) -> Result<Arc<Family>, i32> {
     };
     let root = own.as_raw_nonzero().get();
     order.env.push((SUPERVISOR.into(), root.to_string()));
+    order.nice = getpriority_process(None).unwrap_or(0);
+    // Only root may; another's processes are limited by the kernel.
+    let _ = setpriority_process(None, NICE);
     let main = spawn(&order).map_err(|e| refuse(&channel, "start", e.text, e.errno))?;
     let family = Arc::new(Family {
         root,
@@ -138,8 +150,10 @@ fn start(channel: UnixStream) -> Result<Arc<Family>, i32> {
     }
     if let Some(most) = order.limits.processes {
         let counting = family.clone();
+        let root = order.user.as_ref().map_or_else(|| getuid().is_root(), |user| user.uid == 0);
+        let beat = if root { BEAT } else { SLOW_BEAT };
         // Where it cannot be started, the limit of the kernel still holds.
-        let _ = std::thread::Builder::new().spawn(move || keep_small(&counting, most));
+        let _ = std::thread::Builder::new().spawn(move || keep_small(&counting, most, beat));
     }
     Ok(family)
 }
@@ -188,7 +202,7 @@ fn listen(family: &Arc<Family>, channel: &mut BufReader<UnixStream>) {
 
 /// Kills a family that grows beyond `most`. The kernel has such a limit too, but it counts all
 /// processes of a user and does not hold for root.
-fn keep_small(family: &Arc<Family>, most: u64) {
+fn keep_small(family: &Arc<Family>, most: u64, beat: Duration) {
     loop {
         if count(family.root, most) > most {
             // Told first: once they are dead, the other thread ends this process.
@@ -196,7 +210,7 @@ fn keep_small(family: &Arc<Family>, most: u64) {
             strike(family.root, family.main, Signal::KILL);
             return family.end(Duration::ZERO);
         }
-        family.wait(BEAT);
+        family.wait(beat);
     }
 }
 
