@@ -150,8 +150,9 @@ impl Inner {
             let mut fx = Effects::default();
             conn.prepare(&[DUE, NEXT_DUE]).await?;
             let args: crate::link::Args<'_> = &[&now, &limit];
-            let ((), due, next) =
+            let ((), mut due, next) =
                 try_join3(conn.begin(), conn.query(DUE, args), conn.opt(NEXT_DUE, &[])).await?;
+            due.sort_unstable_by_key(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
             let mut promoted =
                 Promoted { next_at: next.map(|row| time::from_micros(row.get(0))), ..Default::default() };
             self.become_ready(conn, now, &due, &mut promoted, &mut fx).await?;

@@ -186,11 +186,12 @@ impl Inner {
         for t in calls.iter().flat_map(|c| &c.transitions) {
             seen.entry((t.job, t.attempt)).or_insert_with(|| list.push(t));
         }
-        // One lock order for all: by job.
-        list.sort_unstable_by_key(|t| (t.job, t.attempt));
+        // Locked in the one order for all, by job; followed in the order of the calls.
+        let mut by_job = list.clone();
+        by_job.sort_unstable_by_key(|t| (t.job, t.attempt));
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
         let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
-            let held = self.let_go(conn, &list).await?;
+            let held = self.let_go(conn, &by_job).await?;
             let mut fx = Effects::default();
             self.follow(conn, &list, &held, &mut fx).await?;
             self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
@@ -346,7 +347,9 @@ impl Inner {
                 expires_at: row.get(5),
             });
         }
-        again.sort_unstable_by_key(|a| a.job);
+        // Turns in a fair queue are given in the order of the calls.
+        let places: HashMap<i64, usize> = ids.iter().enumerate().map(|(i, id)| (*id, i)).collect();
+        again.sort_unstable_by_key(|a| places.get(&a.job).copied());
         self.wait_again(conn, again).await
     }
 

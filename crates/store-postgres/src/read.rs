@@ -47,18 +47,15 @@ const FIRES: &str = "
       AND j.scheduled_for >= $3 AND j.scheduled_for < $4
     ORDER BY j.scheduled_for, j.id LIMIT $5";
 
-/// Settings, figures and the oldest waiting job of each queue. In a queue that is served by time the
-/// oldest is among those of the first ten minutes (a priority is worth at most nine); of a fair one
-/// the first twenty thousand are looked at.
+/// Settings, figures and the oldest waiting job of each queue, looked for among the first few
+/// thousand in claim order (a priority is worth at most nine minutes, a turn one second).
 const QUEUES: &str = "
     SELECT q.name, q.settings, q.flags,
         ARRAY(SELECT unnest(ARRAY[c.state::bigint, sum(c.n)::bigint]) FROM counters c JOIN routes r ON r.id = c.route
               WHERE r.queue_id = q.id GROUP BY c.state),
         (SELECT min(j.run_at) FROM (
             SELECT w.job FROM routes r CROSS JOIN LATERAL (
-                SELECT job FROM ready WHERE route = r.id AND ord <= $2 + (
-                    SELECT ord FROM ready WHERE route = r.id ORDER BY ord, job LIMIT 1)
-                ORDER BY ord, job LIMIT 20000) w
+                SELECT job FROM ready WHERE route = r.id ORDER BY ord, job LIMIT 5000) w
             WHERE r.queue_id = q.id
             UNION ALL
             SELECT h.job FROM keys k JOIN held h ON h.key_id = k.id WHERE k.queue_id = q.id) w
@@ -245,8 +242,7 @@ impl Inner {
     }
 
     pub(crate) async fn queue_records(&self, project: ProjectId) -> Result<Vec<QueueRecord>> {
-        let window = 10 * time::MINUTE;
-        let rows = self.read(QUEUES, &[&project.0, &window]).await?;
+        let rows = self.read(QUEUES, &[&project.0]).await?;
         let mut list = Vec::with_capacity(rows.len());
         for row in &rows {
             let (name, flags): (String, i16) = (row.get(0), row.get(2));

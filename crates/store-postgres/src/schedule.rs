@@ -330,6 +330,8 @@ impl Inner {
             }
             if !write.replace.is_empty() {
                 self.replace(conn, now, schedule.project, &write.replace, fx).await?;
+                // What this write says of its own schedule's next fire stands.
+                fx.finished.remove(&write.schedule.0);
             }
             fired.push(Fired::Written(jobs));
         }

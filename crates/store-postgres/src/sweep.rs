@@ -1,8 +1,9 @@
 //! What the policy lets go is deleted, oldest first, in bounded steps.
 //!
-//! Finished jobs are walked by number, so no index has to be kept up for it by every finish. A job
-//! cannot have finished before it was made: the walk ends at the first that is younger than every
-//! limit. Between two steps the place is remembered, so that what stays is not walked again.
+//! Finished jobs are walked by number, so no index has to be kept up for it by every finish: each
+//! step looks at a window of them and deletes those that ended first. A job cannot have finished
+//! before it was made, so the walk ends where a whole window is younger than every limit. Between
+//! two steps the place is remembered, so that what stays is not walked again.
 
 use crate::link::{Conn, Step, transact};
 use crate::{Inner, Lanes, effects::Effects, rows};
@@ -12,7 +13,7 @@ use mainspring_core::job::JobState;
 use mainspring_core::queue::{QueueSettings, Retention};
 use mainspring_core::store::{SweepPolicy, Swept};
 use mainspring_core::{limits, time};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
 
 const WALK: &str = "
@@ -27,8 +28,8 @@ const POLICIES: &str = "
 /// The oldest finished jobs of some routes, for limits by count and by size: those that ended first
 /// among those that were made first.
 const OLDEST: &str = "
-    SELECT d.job, d.route, d.state FROM (
-        SELECT * FROM done WHERE route = ANY($1) ORDER BY job LIMIT 20000) d
+    SELECT d.job, d.route, d.state, d.finished_at FROM (
+        SELECT * FROM done WHERE route = ANY($1) ORDER BY job LIMIT 5000) d
     ORDER BY d.finished_at, d.job LIMIT $2::bigint";
 
 const DELETE: [&str; 7] = [
@@ -41,12 +42,20 @@ const DELETE: [&str; 7] = [
     "DELETE FROM live_fires WHERE job = ANY($1)",
 ];
 
-/// Minutes before this become hours; one hour at a time is read and written as a whole.
+/// Finished jobs that one step looks at.
+const WINDOW: i64 = 5_000;
+
+/// Minutes before this become hours: all that are due, but no more hours than hold about twenty
+/// thousand rows (and at least the first).
 const FOLD: &str = "
-    WITH gone AS (
-        DELETE FROM rollups WHERE span = 1 AND minute < $1::bigint AND minute < 60 + (
-            SELECT minute - (minute % 60 + 60) % 60 FROM rollups WHERE span = 1 AND minute < $1::bigint
-            ORDER BY span, minute LIMIT 1)
+    WITH first AS (
+        SELECT minute FROM rollups WHERE span = 1 ORDER BY span, minute LIMIT 1),
+    last AS (
+        SELECT minute FROM rollups WHERE span = 1 ORDER BY span, minute OFFSET 20000 LIMIT 1),
+    gone AS (
+        DELETE FROM rollups WHERE span = 1 AND minute < $1::bigint AND minute < coalesce(
+            (SELECT greatest(l.minute, f.minute + 60) - ((greatest(l.minute, f.minute + 60) % 60 + 60) % 60)
+             FROM first f, last l), $1::bigint)
         RETURNING *)
     INSERT INTO rollups (minute, span, route, schedule, outcome, bucket, shard, n, total_us)
     SELECT minute - (minute % 60 + 60) % 60, 60, route, schedule, outcome, bucket, 0, sum(n), sum(total_us)
@@ -68,12 +77,15 @@ const AGED: [&str; 5] = [
          AND NOT EXISTS (SELECT FROM running r WHERE r.node = m.id) ORDER BY id LIMIT $2::bigint))",
 ];
 
-/// Keys that no job remembers any more.
+/// Keys that no job remembers any more, and that would begin anew as they stand: a turn that the
+/// queue has passed, a bucket that is full again.
 const IDLE_KEYS: &str = "
     DELETE FROM keys WHERE id = ANY(ARRAY(
-        SELECT k.id FROM keys k WHERE k.running = 0 AND k.tat < $1 AND k.put_off < $1 AND k.last_turn < $1
-        AND NOT EXISTS (SELECT FROM jobs j WHERE j.key_id = k.id)
-        ORDER BY k.id LIMIT $2::bigint FOR UPDATE SKIP LOCKED))";
+        SELECT k.id FROM keys k JOIN queues q ON q.id = k.queue_id
+        WHERE k.running = 0 AND k.tat < $1::bigint AND k.put_off < $1::bigint
+          AND (k.last_turn = 0 OR k.last_turn + 1000000 <= q.vclock)
+          AND NOT EXISTS (SELECT FROM jobs j WHERE j.key_id = k.id)
+        ORDER BY k.id LIMIT $2::bigint FOR UPDATE OF k SKIP LOCKED))";
 
 /// What is known of a queue's retention.
 struct Keep {
@@ -82,8 +94,12 @@ struct Keep {
     finished: u64,
 }
 
-/// A job that goes: number, route, state.
-type Goer = (i64, i32, i16);
+/// A job that goes: when it ended, number, route, state.
+type Goer = (i64, i64, i32, i16);
+
+fn goer(row: &tokio_postgres::Row) -> Goer {
+    (row.get(3), row.get(0), row.get(1), row.get(2))
+}
 
 impl Inner {
     pub(crate) async fn sweep(&self, now: Timestamp, policy: &SweepPolicy, limit: u32) -> Result<Swept> {
@@ -92,7 +108,7 @@ impl Inner {
         let mut swept = Swept::default();
         let (goers, more, cursor) = self.find_goers(now, policy, limit as usize).await?;
         swept.more = more;
-        let ids: Vec<i64> = goers.iter().map(|g| g.0).collect();
+        let ids: Vec<i64> = goers.iter().map(|g| g.1).collect();
         let minutes = time::minute(time::minus(now, policy.minutes));
         let hours = time::micros(time::minus(now, policy.hours));
         let aged = time::micros(time::minus(now, policy.events));
@@ -119,7 +135,7 @@ impl Inner {
         Ok(swept)
     }
 
-    /// Jobs that go; whether there are more; where the next walk begins.
+    /// Jobs that go, those that ended first; whether there are more; where the next walk begins.
     async fn find_goers(
         &self,
         now: Timestamp,
@@ -127,9 +143,9 @@ impl Inner {
         limit: usize,
     ) -> Result<(Vec<Goer>, bool, i64)> {
         let keeps = self.keeps(policy).await?;
-        let mut goers: BTreeMap<i64, Goer> = BTreeMap::new();
-        let mut more = self.by_count(&keeps, limit, &mut goers).await?;
-        more |= self.by_size(policy, &keeps, limit, &mut goers).await?;
+        let mut goers: BTreeSet<Goer> = BTreeSet::new();
+        let mut more = self.by_count(&keeps, &mut goers).await?;
+        more |= self.by_size(policy, &keeps, &mut goers).await?;
         let from = *self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner);
         let of_route: HashMap<i32, &Keep> =
             keeps.values().flat_map(|k| k.routes.iter().map(move |r| (*r, k))).collect();
@@ -138,29 +154,27 @@ impl Inner {
             .map(|k| k.retention.completed.min(k.retention.failed))
             .min()
             .map(|age| time::micros(time::minus(now, age)));
-        let walked = self.read(WALK, &[&from, &(limits::SCAN as i64)]).await?;
-        let mut cursor = 0;
+        let walked = self.read(WALK, &[&from, &WINDOW]).await?;
+        let mut old = false;
         for row in &walked {
-            let (job, route, state): (i64, i32, i16) = (row.get(0), row.get(1), row.get(2));
-            if goers.len() >= limit {
-                return Ok((goers.into_values().collect(), true, job - 1));
-            }
-            if youngest.is_none_or(|at| row.get::<_, i64>(4) >= at) {
-                return Ok((goers.into_values().collect(), more, 0));
-            }
+            old |= youngest.is_some_and(|at| row.get::<_, i64>(4) < at);
+            let (_, _, route, state) = goer(row);
             let Some(keep) = of_route.get(&route) else { continue };
-            let age = if state == JobState::Failed.code() {
-                keep.retention.failed
-            } else {
-                keep.retention.completed
-            };
+            let failed = state == JobState::Failed.code();
+            let age = if failed { keep.retention.failed } else { keep.retention.completed };
             if row.get::<_, i64>(3) < time::micros(time::minus(now, age)) {
-                goers.insert(job, (job, route, state));
+                goers.insert(goer(row));
             }
-            cursor = job;
         }
-        let unfinished = walked.len() >= limits::SCAN;
-        Ok((goers.into_values().collect(), more || unfinished, if unfinished { cursor } else { 0 }))
+        let surplus = goers.len() > limit;
+        let goers = goers.into_iter().take(limit).collect();
+        if surplus {
+            // The same window again: the rest of it is still there.
+            return Ok((goers, true, from));
+        }
+        let further = old && walked.len() as i64 >= WINDOW;
+        let cursor = walked.last().filter(|_| further).map_or(0, |row| row.get(0));
+        Ok((goers, more || further, cursor))
     }
 
     async fn keeps(&self, policy: &SweepPolicy) -> Result<BTreeMap<i32, Keep>> {
@@ -176,25 +190,17 @@ impl Inner {
         Ok(keeps)
     }
 
-    /// Queues with too many finished jobs. True when more than `limit` must go.
-    async fn by_count(
-        &self,
-        keeps: &BTreeMap<i32, Keep>,
-        limit: usize,
-        goers: &mut BTreeMap<i64, Goer>,
-    ) -> Result<bool> {
+    /// Queues with too many finished jobs. True when there are more than were looked at.
+    async fn by_count(&self, keeps: &BTreeMap<i32, Keep>, goers: &mut BTreeSet<Goer>) -> Result<bool> {
         let mut more = false;
         for keep in keeps.values() {
             let surplus = keep.finished.saturating_sub(keep.retention.count);
-            let room = limit.saturating_sub(goers.len());
             if surplus == 0 {
                 continue;
             }
-            more |= surplus > room as u64;
-            let take = surplus.min(room as u64) as i64;
-            for row in &self.read(OLDEST, &[&keep.routes, &take]).await? {
-                goers.insert(row.get(0), (row.get(0), row.get(1), row.get(2)));
-            }
+            let take = surplus.min(WINDOW as u64) as i64;
+            more |= surplus > take as u64;
+            goers.extend(self.read(OLDEST, &[&keep.routes, &take]).await?.iter().map(goer));
         }
         Ok(more)
     }
@@ -205,8 +211,7 @@ impl Inner {
         &self,
         policy: &SweepPolicy,
         keeps: &BTreeMap<i32, Keep>,
-        limit: usize,
-        goers: &mut BTreeMap<i64, Goer>,
+        goers: &mut BTreeSet<Goer>,
     ) -> Result<bool> {
         let Some(max) = policy.max_bytes else { return Ok(false) };
         let row = self
@@ -219,16 +224,13 @@ impl Inner {
         let each = row.first().map_or(0, |row| row.get::<_, i64>(0)).max(1) as u64;
         let finished: u64 = keeps.values().map(|k| k.finished).sum();
         let surplus = finished.saturating_sub(max / each);
-        let room = limit.saturating_sub(goers.len());
-        if surplus == 0 || room == 0 {
-            return Ok(surplus > 0);
+        if surplus == 0 {
+            return Ok(false);
         }
         let routes: Vec<i32> = keeps.values().flat_map(|k| k.routes.iter().copied()).collect();
-        let take = surplus.min(room as u64) as i64;
-        for row in &self.read(OLDEST, &[&routes, &take]).await? {
-            goers.insert(row.get(0), (row.get(0), row.get(1), row.get(2)));
-        }
-        Ok(surplus > room as u64)
+        let take = surplus.min(WINDOW as u64) as i64;
+        goers.extend(self.read(OLDEST, &[&routes, &take]).await?.iter().map(goer));
+        Ok(surplus > take as u64)
     }
 }
 

@@ -1,0 +1,172 @@
+//! How fast the store is, through its trait and with everything on: history, counters, roll-ups.
+//!
+//! `cargo run --release -p mainspring-store-postgres --example throughput -- postgres://…/empty_db [jobs]`
+//!
+//! Enqueues in batches of 1,000, then drains with one claiming and one finishing task as a node
+//! has them, then enqueues one by one from 16 callers, then measures from an enqueue to the claim
+//! of an idle node. At the end the store recounts itself; a difference is a failure.
+
+use mainspring_core::decide::{Outcome, decide};
+use mainspring_core::job::{Claimed, NewJob};
+use mainspring_core::node::NodeInfo;
+use mainspring_core::reader::Reader;
+use mainspring_core::store::{ClaimRequest, Store};
+use mainspring_core::{Json, NodeId, ProjectId};
+use mainspring_store_postgres::{Options, PostgresStore};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+type Outcomes<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const BATCH: usize = 1_000;
+
+#[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn rate(n: usize, since: Instant) -> f64 {
+    #[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+    let took = since.elapsed().as_secs_f64();
+    n as f64 / took
+}
+
+fn job(i: usize) -> NewJob {
+    NewJob::new("noop", Json::trusted(format!("{{\"id\":{i}}}")))
+}
+
+fn main() -> Outcomes {
+    let mut args = std::env::args().skip(1);
+    let url = args.next().ok_or("an address is missing: throughput postgres://…/empty_db [jobs]")?;
+    let jobs = args.next().map_or(Ok(100_000), |n| n.parse())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(measure(&url, jobs))
+}
+
+async fn measure(url: &str, jobs: usize) -> Outcomes {
+    let store = Arc::new(PostgresStore::connect(url, Options::default()).await?);
+    let began = start();
+    for first in (0..jobs).step_by(BATCH) {
+        let list = (first..(first + BATCH).min(jobs)).map(job).collect();
+        store.enqueue(now(), ProjectId::DEFAULT, list).await?;
+    }
+    println!("enqueue-batch   {:>9.0} jobs/s", rate(jobs, began));
+
+    let node = join(&store, 1).await?;
+    let began = start();
+    let drained = drain(&store, node).await?;
+    println!("drain           {:>9.0} jobs/s ({drained} jobs)", rate(drained, began));
+
+    let began = start();
+    let singles = jobs / 4;
+    let callers: Vec<_> = (0..16)
+        .map(|caller| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for i in (caller..singles).step_by(16) {
+                    store.enqueue(now(), ProjectId::DEFAULT, vec![job(i)]).await?;
+                }
+                Ok::<_, mainspring_core::StoreError>(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
+    }
+    println!("enqueue-single  {:>9.0} jobs/s (16 callers)", rate(singles, began));
+    drain(&store, node).await?;
+    latency(&store, node).await?;
+
+    let wrong = store.audit().await?;
+    for line in &wrong {
+        println!("WRONG: {line}");
+    }
+    let counts = store.counts(ProjectId::DEFAULT).await?;
+    println!("{counts:?}");
+    store.close().await;
+    if wrong.is_empty() { Ok(()) } else { Err("the store disagrees with itself".into()) }
+}
+
+async fn join(store: &PostgresStore, id: i64) -> Outcomes<NodeId> {
+    let node = NodeInfo {
+        // Random enough for a measurement: a node is new each time.
+        id: NodeId(now().as_microsecond() + id),
+        name: "throughput".into(),
+        pid: std::process::id(),
+        version: "0".into(),
+        slots: 1000,
+        queues: vec![],
+        tz_version: "none".into(),
+    };
+    let id = node.id;
+    store.join(now(), node).await?;
+    Ok(id)
+}
+
+fn request(node: NodeId) -> ClaimRequest {
+    ClaimRequest { node, limit: BATCH as u32, kinds: vec!["noop".into()], queues: vec![] }
+}
+
+/// Claims and finishes side by side, as a node does.
+async fn drain(store: &Arc<PostgresStore>, node: NodeId) -> Outcomes<usize> {
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Vec<Claimed>>(2);
+    let claimer = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            loop {
+                let got = store.claim(now(), request(node)).await?;
+                if got.jobs.is_empty() || send.send(got.jobs).await.is_err() {
+                    return Ok::<_, mainspring_core::StoreError>(());
+                }
+            }
+        })
+    };
+    let mut drained = 0;
+    while let Some(claimed) = receive.recv().await {
+        let at = now();
+        let done = Outcome::Succeeded { output: None };
+        let transitions = claimed.iter().map(|c| decide(&c.facts, done.clone(), at, 0.0)).collect();
+        drained += store.finish(at, transitions).await?.len();
+    }
+    claimer.await??;
+    Ok(drained)
+}
+
+/// From before the enqueue to the claim, the node being idle and woken by the store's hint.
+async fn latency(store: &Arc<PostgresStore>, node: NodeId) -> Outcomes {
+    let wake = Arc::new(tokio::sync::Notify::new());
+    let bell = wake.clone();
+    store.on_hint(Arc::new(move |_| bell.notify_one()));
+    let mut took = Vec::new();
+    for i in 0..200 {
+        tokio::time::timeout(Duration::from_millis(10), std::future::pending::<()>()).await.ok();
+        let began = start();
+        let made = {
+            let store = store.clone();
+            tokio::spawn(async move { store.enqueue(now(), ProjectId::DEFAULT, vec![job(i)]).await })
+        };
+        let claimed = loop {
+            wake.notified().await;
+            let got = store.claim(now(), request(node)).await?;
+            if !got.jobs.is_empty() {
+                break got.jobs;
+            }
+        };
+        #[allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+        took.push(began.elapsed());
+        made.await??;
+        let at = now();
+        let done = Outcome::Succeeded { output: None };
+        let transitions = claimed.iter().map(|c| decide(&c.facts, done.clone(), at, 0.0)).collect();
+        store.finish(at, transitions).await?;
+    }
+    took.sort_unstable();
+    println!("latency         p50 {:?}  p99 {:?}", took[100], took[198]);
+    Ok(())
+}
