@@ -1,0 +1,39 @@
+//! The kinds that every `mainspring` knows, as the settings allow them: `http`, `command`, and those
+//! of the tour.
+
+use crate::error::{CliError, Result};
+use crate::settings::Settings;
+use crate::up::tour;
+use mainspring::Registry;
+use mainspring::kinds::command::{self, Command, CommandPolicy};
+use mainspring::kinds::http::sign::Secrets;
+use mainspring::kinds::http::{self, Http};
+use mainspring::registry::KindSpec;
+use mainspring_core::code::Code;
+
+/// Adds them; a kind of the program's own that has one of these names goes before it.
+pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
+    let mut registry = tour::register(registry);
+    if registry.get(http::KIND).is_none() {
+        let client = outbound(settings)?;
+        registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
+    }
+    if registry.get(command::KIND).is_none() {
+        let policy = CommandPolicy {
+            enabled: settings.commands.enabled,
+            allow: settings.commands.allow.clone(),
+            shell: settings.commands.shell,
+            users: settings.commands.users.clone(),
+            ..CommandPolicy::default()
+        };
+        registry = registry.handler(command::KIND, KindSpec::default(), Command::new(policy));
+    }
+    Ok(registry)
+}
+
+fn outbound(settings: &Settings) -> Result<mainspring_outbound::Client> {
+    let wrong = |e: String| CliError::new(Code::CONFIG_INVALID, e).at("outbound.allow");
+    let guard = mainspring_outbound::Guard::new(&settings.outbound_allow).map_err(wrong)?;
+    mainspring_outbound::Client::new(mainspring_outbound::Settings { guard, ..Default::default() })
+        .map_err(wrong)
+}
