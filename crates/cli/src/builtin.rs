@@ -32,7 +32,10 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
 }
 
 fn outbound(settings: &Settings) -> Result<mainspring_outbound::Client> {
-    let wrong = |e: String| CliError::new(Code::CONFIG_INVALID, e).at("outbound.allow");
+    let origin = settings.all.iter().find(|(s, ..)| s.key == "outbound.allow").map(|(.., o)| o.to_string());
+    let wrong = |e: String| {
+        CliError::new(Code::CONFIG_INVALID, e).at(origin.clone().unwrap_or_else(|| "outbound.allow".into()))
+    };
     let guard = mainspring_outbound::Guard::new(&settings.outbound_allow).map_err(wrong)?;
     mainspring_outbound::Client::new(mainspring_outbound::Settings { guard, ..Default::default() })
         .map_err(wrong)

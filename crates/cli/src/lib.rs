@@ -15,6 +15,15 @@
 //! Deliberately not here: rules about jobs and schedules (the core), SQL (the stores), the loop that
 //! runs jobs (the library's node).
 
+/// The programs in the papers compile.
+#[cfg(doctest)]
+mod papers {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/guides/jobs-and-queues.md")]
+    struct JobsAndQueues;
+}
+
 mod app;
 mod args;
 mod builtin;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use mainspring_core::code::Code;
+use mainspring_core::zone::Zone;
 use mainspring_core::{duration, time};
 
 /// What a length of time means.
@@ -39,6 +40,16 @@ pub fn parse(option: &str, text: &str, now: Timestamp, tz: &TimeZone, sense: Sen
             .at(option.to_owned())
             .hint("2026-12-01T10:00:00Z, \"2026-12-01 10:00\" or 2h")
     };
+    // `…[Europe/Berlin]` names its zone itself.
+    let (named, text) = match text.strip_suffix(']').and_then(|t| t.split_once('[')) {
+        Some((time, name)) => {
+            let zone =
+                Zone::get(name).map_err(|e| CliError::new(Code::BAD_ZONE, e.to_string()).at(option))?;
+            (Some(zone), time)
+        }
+        None => (None, text),
+    };
+    let tz = named.as_ref().map_or(tz, Zone::tz);
     let local: DateTime = match text.parse() {
         Ok(local) => local,
         Err(e) => {
@@ -82,6 +93,7 @@ mod tests {
         assert_eq!(read("2026-12-01T10:00:00+02:00", "UTC").unwrap(), "2026-12-01T08:00:00Z");
         assert_eq!(read("2026-12-01 10:00", "Europe/Berlin").unwrap(), "2026-12-01T09:00:00Z");
         assert_eq!(read("2026-07-01", "Europe/Berlin").unwrap(), "2026-06-30T22:00:00Z");
+        assert_eq!(read("2026-12-01T10:00[Asia/Tokyo]", "UTC").unwrap(), "2026-12-01T01:00:00Z");
         assert_eq!(read("2h", "UTC").unwrap(), "2026-11-22T12:00:00Z");
         assert_eq!(read("now", "UTC").unwrap(), "2026-11-22T10:00:00Z");
     }

@@ -29,7 +29,7 @@ pub async fn run(app: &mut App, command: NodeCommand) -> Result<()> {
         };
         let queues = if node.info.queues.is_empty() { "all".to_owned() } else { node.info.queues.join(", ") };
         table.row([
-            format!("{:016x}", node.info.id.0).into(),
+            node.info.id.to_string().into(),
             node.info.name.as_str().into(),
             state,
             node.running.to_string().into(),
