@@ -77,6 +77,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Check a configuration file and show its next fires
     Check(CheckArgs),
+    /// Measure what this machine and store can do
+    Bench(crate::bench::BenchArgs),
 }
 
 /// `up`.

@@ -26,6 +26,7 @@ mod papers {
 
 mod app;
 mod args;
+mod bench;
 mod builtin;
 mod clock;
 mod commands;
@@ -178,6 +179,7 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Doctor(args) => return commands::doctor::run(app, args).await,
         Command::Config(c) => commands::config::run(app, c)?,
         Command::Check(args) => commands::check::run(app, args)?,
+        Command::Bench(args) => return bench::run(app, args).await,
     }
     Ok(true)
 }

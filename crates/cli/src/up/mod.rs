@@ -16,9 +16,10 @@ use crate::args::UpArgs;
 use crate::clock;
 use crate::error::{CliError, Result};
 use crate::out::{Paint, plural};
+use crate::settings::Settings;
 use crate::store::{self, Address, Purpose};
 use live::Live;
-use mainspring::{Client, Node, NodeError, NodeEvent};
+use mainspring::{Client, Node, NodeError, NodeEvent, Registry};
 use mainspring_core::code::Code;
 use mainspring_core::job::AttemptOutcome;
 use mainspring_core::store::Store;
@@ -40,7 +41,7 @@ pub async fn run(app: &mut App, args: UpArgs) -> Result<()> {
 async fn serve(app: &mut App, args: &UpArgs, store: Arc<dyn Store>) -> Result<()> {
     let client = app.client_of(store.clone(), Make::Yes).await?;
     let said = setup::prepare(app, &client, !args.no_tour).await?;
-    let node = build(app, store)?;
+    let node = node(&app.settings, store, app.registry.clone())?;
     greet(app, &said)?;
     let mut events = node.events().listen();
     let engine = node.engine().clone();
@@ -99,9 +100,9 @@ fn print(app: &mut App, lines: &[String], quiet: bool) -> Result<()> {
     Ok(())
 }
 
-fn build(app: &App, store: Arc<dyn Store>) -> Result<Node> {
-    let s = &app.settings;
-    let mut builder = Node::builder(store, app.registry.clone())
+/// The node these settings ask for.
+pub fn node(s: &Settings, store: Arc<dyn Store>, registry: Arc<Registry>) -> Result<Node> {
+    let mut builder = Node::builder(store, registry)
         .slots(s.slots as usize)
         .queues(&s.queues)
         .lease(s.lease)
@@ -113,7 +114,8 @@ fn build(app: &App, store: Arc<dyn Store>) -> Result<Node> {
     builder.build().map_err(node_error)
 }
 
-fn node_error(e: NodeError) -> CliError {
+/// Why a node could not run, for people.
+pub fn node_error(e: NodeError) -> CliError {
     match e {
         NodeError::Store(e) => e.into(),
         NodeError::Setting { field, text } => CliError::new(Code::CONFIG_INVALID, text).at(field),

@@ -1,0 +1,330 @@
+//! What is measured, one function a phase. Each works on an opened store, through the same client
+//! and the same node that `up` uses; the handler does nothing but count.
+
+use super::machine;
+use crate::error::{CliError, Result};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use mainspring::node::{NodeError, Summary};
+use mainspring::{Client, Context, Handler, JobError, KindSpec, Node, Registry};
+use mainspring_core::Json;
+use mainspring_core::code::Code;
+use mainspring_core::job::{JobState, NewJob};
+use mainspring_core::schedule_record::PutSchedule;
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The kind of every job here.
+pub const NOOP: &str = "bench.noop";
+
+/// What one phase gave.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Figure {
+    /// `batch`, `single`, `drain`, `latency`, `storm`, `idle`.
+    pub phase: String,
+    /// Jobs, schedules or samples.
+    pub n: u64,
+    /// Seconds it took.
+    pub secs: f64,
+    /// `n` a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Milliseconds from before the enqueue to the handler's first line: half of all are below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 are below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_ms: Option<f64>,
+    /// This process's largest resident memory so far, in MiB.
+    pub rss_mb: u64,
+    /// Processor seconds of this process.
+    pub cpu_s: f64,
+    /// More, by phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// The current instant of the benchmark's stopwatch.
+#[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
+fn stopwatch() -> Instant {
+    Instant::now()
+}
+
+/// The time since an instant of the stopwatch.
+fn since(begun: Instant) -> Duration {
+    stopwatch() - begun
+}
+
+#[allow(clippy::disallowed_methods, reason = "a benchmark runs in real time")]
+async fn wait(d: Duration) {
+    tokio::time::sleep(d).await;
+}
+
+/// Counts, and notes when each job's handler began.
+#[derive(Clone, Default)]
+pub struct Noop {
+    count: Arc<AtomicU64>,
+    /// By job number of the run: when it was sent, and how long it took to begin.
+    sent: Arc<Mutex<Vec<Option<Instant>>>>,
+    took: Arc<Mutex<Vec<f64>>>,
+    timed: bool,
+}
+
+#[async_trait]
+impl Handler for Noop {
+    async fn run(&self, cx: Context) -> Result<Option<Json>, JobError> {
+        if self.timed {
+            let now = stopwatch();
+            #[derive(serde::Deserialize)]
+            struct Payload {
+                id: usize,
+            }
+            let id = cx.payload().to::<Payload>().map(|p| p.id).unwrap_or(usize::MAX);
+            let sent = self.sent.lock().expect("bench lock").get(id).copied().flatten();
+            if let Some(sent) = sent {
+                self.took.lock().expect("bench lock").push((now - sent).as_secs_f64() * 1e3);
+            }
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(None)
+    }
+}
+
+/// The kinds of a benchmark's node: ours alone.
+pub fn registry(noop: Noop) -> Registry {
+    Registry::new().handler(NOOP, KindSpec::default(), noop)
+}
+
+fn job(id: u64) -> NewJob {
+    NewJob::new(NOOP, Json::trusted(format!("{{\"id\":{id}}}")))
+}
+
+fn done(phase: &str, n: u64, took: Duration) -> Figure {
+    let secs = took.as_secs_f64();
+    Figure {
+        phase: phase.into(),
+        n,
+        secs,
+        rate: Some(n as f64 / secs),
+        rss_mb: machine::peak_rss_mib(),
+        cpu_s: machine::cpu_seconds(),
+        ..Figure::default()
+    }
+}
+
+/// Enqueues `n` jobs in bulk.
+pub async fn batch(client: &Client, n: u64) -> Result<Figure> {
+    let begun = stopwatch();
+    let mut next = 0;
+    while next < n {
+        let end = (next + 10_000).min(n);
+        client.enqueue_many((next..end).map(job).collect()).await?;
+        next = end;
+    }
+    Ok(done("batch", n, since(begun)))
+}
+
+/// Enqueues single jobs for a while from `callers` tasks, each waiting for its own to be durable.
+pub async fn single(client: &Client, length: Duration, callers: u64) -> Result<Figure> {
+    let begun = stopwatch();
+    let mut tasks = Vec::new();
+    for caller in 0..callers {
+        let client = client.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut n = 0;
+            while since(begun) < length {
+                client.enqueue_raw(job(caller * 10_000_000 + n)).await?;
+                n += 1;
+            }
+            Ok::<u64, mainspring::ClientError>(n)
+        }));
+    }
+    let mut n = 0;
+    for task in tasks {
+        n += task.await.map_err(|e| failed(format!("a caller died: {e}")))??;
+    }
+    Ok(done("single", n, since(begun)))
+}
+
+fn failed(text: String) -> CliError {
+    CliError::new(Code::STORE_INTERNAL, text)
+}
+
+/// Jobs that are not final.
+pub async fn open_jobs(client: &Client) -> Result<u64> {
+    let counts = client.store().counts(client.project()).await?;
+    Ok(counts.iter().filter(|(_, _, state, _)| !state.is_final()).map(|c| c.3).sum())
+}
+
+/// A node at work.
+struct Running {
+    stop: tokio::sync::oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<Summary, NodeError>>,
+}
+
+impl Running {
+    fn start(node: Node) -> Running {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(node.run(async move {
+            let _ = stopped.await;
+        }));
+        Running { stop, task }
+    }
+
+    async fn end(self) -> Result<()> {
+        // A node that is gone already tells why below.
+        let _ = self.stop.send(());
+        let ended = self.task.await.map_err(|e| failed(format!("the node died: {e}")))?;
+        ended.map(drop).map_err(crate::up::node_error)
+    }
+}
+
+/// Runs a node until `n` jobs that wait are claimed, run and finished in the store, from before the
+/// node starts. Afterwards the store is recounted: a figure that hides a lost job is refused.
+pub async fn drain(client: &Client, noop: Noop, node: Node, n: u64) -> Result<Figure> {
+    let begun = stopwatch();
+    let running = Running::start(node);
+    let limit = Duration::from_secs(600);
+    while noop.count.load(Ordering::Relaxed) < n && since(begun) < limit && !running.task.is_finished() {
+        wait(Duration::from_millis(2)).await;
+    }
+    while open_jobs(client).await? > 0 && since(begun) < limit && !running.task.is_finished() {
+        wait(Duration::from_millis(2)).await;
+    }
+    let took = since(begun);
+    let figure = done("drain", noop.count.load(Ordering::Relaxed), took);
+    running.end().await?;
+    if figure.n != n {
+        return Err(failed(format!("{} of {n} jobs ran within {limit:?}", figure.n)));
+    }
+    Ok(figure)
+}
+
+/// Jobs that are completed, by the counters.
+pub async fn completed(client: &Client) -> Result<u64> {
+    let counts = client.store().counts(client.project()).await?;
+    Ok(counts.iter().filter(|c| c.2 == JobState::Completed).map(|c| c.3).sum())
+}
+
+/// Recounts the store: jobs, attempts, counters and history must tell of exactly `n` completed jobs.
+pub async fn recount(client: &Client, n: u64) -> Result<()> {
+    let store = client.store();
+    let mut wrong = store.audit().await?;
+    let completed = completed(client).await?;
+    if completed != n {
+        wrong.push(format!("{completed} jobs are completed, {n} were enqueued"));
+    }
+    let sums = store
+        .rollups(
+            client.project(),
+            i64::MIN / 2,
+            i64::MAX / 2,
+            mainspring_core::reader::GroupBy::Nothing,
+            false,
+        )
+        .await?;
+    let attempts: u64 = sums.iter().map(|row| row.sum.count).sum();
+    if attempts != n {
+        wrong.push(format!("the roll-ups tell of {attempts} attempts, {n} were made"));
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(failed(format!("the recount after the run does not agree: {}", wrong.join("; "))))
+    }
+}
+
+/// Enqueues `n` jobs one by one, `per_second`, to an idle node, and looks how soon each begins.
+pub async fn latency(client: &Client, noop: Noop, node: Node, n: u64, per_second: u64) -> Result<Figure> {
+    *noop.sent.lock().expect("bench lock") = vec![None; n as usize];
+    let client = client.clone();
+    let running = Running::start(node);
+    wait(Duration::from_millis(1500)).await;
+    let begun = stopwatch();
+    for i in 0..n {
+        let due = Duration::from_micros(i * 1_000_000 / per_second.max(1));
+        wait(due.saturating_sub(since(begun))).await;
+        noop.sent.lock().expect("bench lock")[i as usize] = Some(stopwatch());
+        client.enqueue_raw(job(i)).await?;
+    }
+    let limit = since(begun) + Duration::from_secs(8);
+    while noop.count.load(Ordering::Relaxed) < n && since(begun) < limit {
+        wait(Duration::from_millis(20)).await;
+    }
+    let took = since(begun);
+    running.end().await?;
+    let mut all = noop.took.lock().expect("bench lock").clone();
+    all.sort_by(f64::total_cmp);
+    if all.len() as u64 != n {
+        return Err(failed(format!("{} of {n} jobs began in time", all.len())));
+    }
+    let at = |share: f64| Some(all[((all.len() as f64 * share) as usize).min(all.len() - 1)]);
+    Ok(Figure { p50_ms: at(0.5), p99_ms: at(0.99), rate: None, ..done("latency", n, took) })
+}
+
+impl Noop {
+    /// One that notes when each job began.
+    pub fn timed() -> Noop {
+        Noop { timed: true, ..Noop::default() }
+    }
+}
+
+/// Makes `n` schedules due in the same second and looks how long a node takes to turn them into
+/// jobs, and to have begun them all.
+pub async fn storm(client: &Client, noop: Noop, node: Node, n: u64, now: Timestamp) -> Result<Figure> {
+    let due = mainspring_core::time::plus(now, Duration::from_secs(2 + n / 2_000));
+    let store = client.store().clone();
+    for i in 0..n {
+        let spec = serde_json::json!({
+            "name": format!("storm-{i:06}"), "trigger": { "once": { "at": due } },
+            "job": { "kind": NOOP, "payload": { "id": i } },
+        });
+        let put = PutSchedule {
+            name: format!("storm-{i:06}"),
+            spec: Json::of(&spec).map_err(failed)?,
+            zone: "UTC".into(),
+            next_fire: Some(due),
+            after_completion: None,
+            source: "bench".into(),
+        };
+        store.put_schedule(now, client.project(), put, "bench").await?;
+    }
+    let running = Running::start(node);
+    let remaining = mainspring_core::time::since(crate::clock::now(), due);
+    wait(remaining).await;
+    let begun = stopwatch();
+    let limit = Duration::from_secs(60);
+    let mut rows = None;
+    while noop.count.load(Ordering::Relaxed) < n && since(begun) < limit {
+        if rows.is_none() {
+            let made: u64 = store.counts(client.project()).await?.iter().map(|c| c.3).sum();
+            rows = (made >= n).then(|| since(begun));
+        }
+        wait(Duration::from_millis(5)).await;
+    }
+    let took = since(begun);
+    running.end().await?;
+    let rows = rows.unwrap_or(took).as_secs_f64();
+    let note = format!("rows after {rows:.2} s, all begun after {:.2} s", took.as_secs_f64());
+    Ok(Figure { note: Some(note), ..done("storm", noop.count.load(Ordering::Relaxed), took) })
+}
+
+/// Lets a node sit idle and looks at its processor time and memory.
+pub async fn idle(node: Node, length: Duration) -> Result<Figure> {
+    let running = Running::start(node);
+    wait(Duration::from_secs(2)).await;
+    let before = machine::cpu_seconds();
+    let begun = stopwatch();
+    wait(length).await;
+    let took = since(begun);
+    let used = machine::cpu_seconds() - before;
+    let note = format!(
+        "{:.2} % of one processor, {} MiB resident",
+        100.0 * used / took.as_secs_f64(),
+        machine::rss_mib()
+    );
+    running.end().await?;
+    Ok(Figure { note: Some(note), rate: None, ..done("idle", 0, took) })
+}
