@@ -28,7 +28,7 @@ use std::time::Duration;
 )]
 pub struct Cli {
     /// Print JSON instead of a table
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Settings")]
     pub json: bool,
 
     /// What to do.

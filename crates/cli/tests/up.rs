@@ -220,3 +220,45 @@ fn it_starts_fast() {
     // A build without optimisation on a busy machine; the shipped one takes a small part of it.
     assert!(best < Duration::from_millis(150), "a command took {best:?}");
 }
+
+#[test]
+fn programs_follow_a_node_line_by_line() {
+    let place = Place::new();
+    let said = place.ok(&["up", "--json", "--for", "6s"]);
+    let lines: Vec<Value> =
+        said.lines().map(|l| serde_json::from_str(l).expect("JSON on every line")).collect();
+    assert_eq!((&lines[0]["event"], &lines[0]["tour"]), (&"up".into(), &true.into()));
+    assert!(lines.iter().any(|l| l["event"] == "finished" && l["outcome"] == "timed_out"), "{said}");
+    assert!(
+        lines.iter().any(|l| l["event"] == "fired" && l["schedule"] == "tour/every five seconds"),
+        "{said}"
+    );
+    assert_eq!(lines.last().unwrap()["event"], "down");
+    // Events that come later are told to whoever follows.
+    let mut follower =
+        place.command(&["events", "--follow", "--json", "-n", "0"]).spawn().expect("it starts");
+    let out = std::io::BufReader::new(follower.stdout.take().expect("piped"));
+    wait(Duration::from_millis(300));
+    place.ok(&["queue", "pause", "default", "--for", "1h", "--note", "a look"]);
+    let line = std::io::BufRead::lines(out).next().expect("a line").expect("readable");
+    let event: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(
+        (&event["name"], &event["subject"]),
+        (&"queue.paused".into(), &"queue/default".into()),
+        "{line}"
+    );
+    assert!(event["actor"].as_str().is_some_and(|a| a.starts_with("cli")), "{line}");
+    follower.kill().expect("it runs");
+    follower.wait().expect("it ends");
+    assert!(place.ok(&["queue", "list"]).contains("paused by cli"));
+}
+
+#[test]
+fn a_terminal_that_goes_away_does_not_stop_the_node() {
+    let place = Place::new();
+    let mut child = place.command(&["up", "--for", "4s"]).spawn().expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(jobs(&place).iter().any(|j| j.0 == "tour.slow" && j.2 == "timed_out"));
+}

@@ -42,7 +42,11 @@ async fn serve(app: &mut App, args: &UpArgs, store: Arc<dyn Store>) -> Result<()
     let client = app.client_of(store.clone(), Make::Yes).await?;
     let said = setup::prepare(app, &client, !args.no_tour).await?;
     let node = node(&app.settings, store, app.registry.clone())?;
-    greet(app, &said)?;
+    // A reader that has gone away already is no reason not to do the work.
+    match greet(app, &said) {
+        Err(e) if !e.closed => return Err(e),
+        _ => {}
+    }
     let mut events = node.events().listen();
     let engine = node.engine().clone();
     let ends = signals::ends(args, client.clone(), engine)?;

@@ -91,10 +91,11 @@ async fn begin_tour(client: &Client, lines: &mut Vec<String>) -> Result<()> {
     client.put_schedule(&tour::schedule(), "tour").await?;
     client.enqueue_many(tour::jobs(client)?).await?;
     lines.push(
-        "Nothing is here yet, so this is the tour: jobs that succeed, one that fails and is tried again, one that \
-         runs out of time, one that succeeds in part, and a schedule for two minutes."
+        "Nothing is here yet, so this is the tour: jobs that succeed, one that fails and is tried again,"
             .into(),
     );
+    lines
+        .push("one that runs out of time, one that succeeds in part, and a schedule for two minutes.".into());
     lines.push("Beside it, try: mainspring job list   mainspring schedule list   mainspring stats".into());
     Ok(())
 }
