@@ -1,5 +1,7 @@
 //! The steps one by one, by a clock that moves only when told, over the executable specification of
 //! a store: schedules, promotion, claims, leases.
+//!
+//! Long because all of them share one hand-driven node, which is half of what there is to read.
 
 mod common;
 

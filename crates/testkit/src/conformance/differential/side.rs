@@ -1,5 +1,7 @@
 //! One of the two stores: does what an operation says, with its own numbers, and says what came of
 //! it with the numbers of the order of creation.
+//!
+//! Long because it has one arm for each operation of the contract.
 
 use super::super::bench::node_info;
 use super::ops::{Call, OPS_LEASE, Op, node_id};
