@@ -26,6 +26,10 @@ use tokio::sync::oneshot;
 /// How often an idle writer looks whether another process has written.
 const LOOK_FOR_OTHERS: Duration = Duration::from_millis(150);
 
+/// What another process may have done is not known: it may have enqueued, changed a schedule or asked
+/// for a cancellation.
+const OTHERS: [Hint; 3] = [Hint::Jobs, Hint::Schedules, Hint::Cancel];
+
 /// In which order calls go into a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
@@ -275,6 +279,9 @@ impl Writer {
     fn attempt(&mut self, calls: &mut [Boxed], hints: &mut Vec<Hint>) -> Done<()> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let version = self.data_version()?;
+        if self.seen != Some(version) {
+            hints.extend(OTHERS);
+        }
         if self.stale || self.seen != Some(version) {
             self.cache = Cache::load(&self.conn)?;
             self.stale = false;
@@ -296,15 +303,13 @@ impl Writer {
         self.conn.prepare_cached("PRAGMA data_version")?.query_row([], |r| r.get(0))
     }
 
-    /// Another process may have enqueued, changed a schedule or asked for a cancellation: which of
-    /// them is not known, so all are hinted.
     fn look_for_others(&mut self) {
         if let Ok(version) = self.data_version()
             && self.seen != Some(version)
         {
             self.stale = true;
             self.seen = Some(version);
-            self.tell(&[Hint::Jobs, Hint::Schedules, Hint::Cancel]);
+            self.tell(&OTHERS);
         }
     }
 
