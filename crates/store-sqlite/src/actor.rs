@@ -10,8 +10,8 @@
 //!
 //! After a failure of the disk nothing more is written: what a failed fsync lost cannot be known.
 
-use crate::cache::Cache;
 use crate::fault;
+use crate::names::Names;
 use crate::tx::{Done, Fault, Tx};
 use mainspring_core::store::{Hint, HintSink};
 use mainspring_core::{StoreError, error::Result, limits};
@@ -102,11 +102,11 @@ pub(crate) struct Actor {
 impl Actor {
     /// Starts the writer on an opened file. `keep` lives as long as the writer does.
     pub fn start<K: Send + 'static>(conn: Connection, file: String, keep: K) -> Result<Actor> {
-        let cache = Cache::load(&conn).map_err(|e| e.into_error(&file))?;
+        let names = Names::load(&conn).map_err(|e| e.into_error(&file))?;
         let shared =
             Arc::new(Shared { inbox: Mutex::default(), wake: Condvar::new(), sink: Mutex::default() });
         let mut writer =
-            Writer { conn, file, cache, stale: false, seen: None, broken: None, shared: shared.clone() };
+            Writer { conn, file, names, stale: false, seen: None, broken: None, shared: shared.clone() };
         writer.seen = writer.data_version().ok();
         let run = move || {
             writer.run();
@@ -178,7 +178,7 @@ impl Drop for Actor {
 struct Writer {
     conn: Connection,
     file: String,
-    cache: Cache,
+    names: Names,
     /// The cache must be read anew before it is used.
     stale: bool,
     seen: Option<i64>,
@@ -283,18 +283,18 @@ impl Writer {
             hints.extend(OTHERS);
         }
         if self.stale || self.seen != Some(version) {
-            self.cache = Cache::load(&self.conn)?;
+            self.names = Names::load(&self.conn)?;
             self.stale = false;
             self.seen = Some(version);
         }
         for call in calls {
-            let mut tx = Tx::new(&self.conn, &mut self.cache, hints);
+            let mut tx = Tx::new(&self.conn, &mut self.names, hints);
             // A mistake of ours must not end the writer: it is answered like any other failure.
             catch_unwind(AssertUnwindSafe(|| call.run(&mut tx))).unwrap_or_else(|_| {
                 Err(Fault::Refused(StoreError::Internal("a store call panicked; nothing was written".into())))
             })?;
         }
-        self.cache.flush(&self.conn)?;
+        self.names.flush(&self.conn)?;
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Scheduled jobs become available, available jobs become running.
 
-use crate::cache::{Plain, QueueIx, RouteIx, us};
 use crate::enqueue::{at_most, check_len};
-use crate::row::{JobOptions, Row};
+use crate::names::{Plain, QueueIx, RouteIx, us};
+use crate::rows::{JobOptions, Row};
 use crate::schema;
 use crate::tx::{Done, Tx};
 use jiff::Timestamp;
@@ -96,7 +96,7 @@ impl Tx<'_> {
                 let ord = self.place(route, key.as_ref(), priority, run_at)?;
                 promote.execute(params![id, ord, flags])?;
             }
-            self.cache.moved(route, JobState::Scheduled, JobState::Available);
+            self.names.moved(route, JobState::Scheduled, JobState::Available);
             done.promoted += 1;
         }
         if done.promoted > 0 {
@@ -163,7 +163,7 @@ impl Tx<'_> {
         let mut wake_at: Option<i64> = None;
         let mut lanes = Vec::new();
         for (queue, routes) in self.served(request) {
-            let settings = self.cache.queues[queue].settings.clone();
+            let settings = self.names.queues[queue].settings.clone();
             let (n, wake) = rules::allowance(&settings, &self.queue_state(queue), now, want);
             // One more than allowed tells whether something is left waiting for the rate.
             let look = n as usize + usize::from(wake.is_some());
@@ -173,7 +173,7 @@ impl Tx<'_> {
                 candidates.truncate(n as usize);
             }
             if !candidates.is_empty() {
-                lanes.push(Lane { project: self.cache.queues[queue].project, candidates });
+                lanes.push(Lane { project: self.names.queues[queue].project, candidates });
             }
         }
         if lanes.len() == 1 {
@@ -216,7 +216,7 @@ impl Tx<'_> {
     fn served(&self, request: &ClaimRequest) -> Vec<(QueueIx, Vec<RouteIx>)> {
         let kinds: HashSet<&str> = request.kinds.iter().map(|k| &**k).collect();
         let mut lanes = BTreeMap::<QueueIx, Vec<RouteIx>>::new();
-        for (ix, route) in self.cache.routes.iter().enumerate() {
+        for (ix, route) in self.names.routes.iter().enumerate() {
             let served = request.queues.is_empty() || request.queues.contains(&route.queue_name);
             if route.ready && served && kinds.contains(&*route.kind) {
                 lanes.entry(route.queue).or_default().push(ix);
@@ -224,7 +224,7 @@ impl Tx<'_> {
         }
         let mut lanes: Vec<_> = lanes.into_iter().collect();
         lanes.sort_by(|(a, _), (b, _)| {
-            let name = |q: &QueueIx| (self.cache.queues[*q].project, &self.cache.queues[*q].name);
+            let name = |q: &QueueIx| (self.names.queues[*q].project, &self.names.queues[*q].name);
             name(a).cmp(&name(b))
         });
         lanes
@@ -243,7 +243,7 @@ impl Tx<'_> {
                 Head { route: *route, slice: Default::default(), last: (i64::MIN, i64::MIN), through: false };
             self.read_on(&mut head, slice)?;
             if head.slice.is_empty() {
-                self.cache.routes[*route].ready = false;
+                self.names.routes[*route].ready = false;
             } else {
                 heads.push(head);
             }
@@ -302,20 +302,20 @@ impl Tx<'_> {
 
     /// How many jobs a project may start over all its queues.
     fn room_of_all(&self, now: Timestamp, project: ProjectId, want: u32) -> u32 {
-        let Some(all) = self.cache.star(project) else { return want };
-        let set = &self.cache.queues[all].settings;
+        let Some(all) = self.names.star(project) else { return want };
+        let set = &self.names.queues[all].settings;
         // Nothing else has a meaning for all queues together.
         let settings =
             QueueSettings { paused: set.paused.clone(), max_running: set.max_running, ..Default::default() };
-        let state = rules::QueueState { running: self.cache.running_of(project), ..Default::default() };
+        let state = rules::QueueState { running: self.names.running_of(project), ..Default::default() };
         rules::allowance(&settings, &state, now, want).0
     }
 
     /// Whether a candidate runs now; if its key does not let it, it is held or put off.
     fn admit(&mut self, now: Timestamp, c: &Candidate) -> Done<bool> {
         let Some(key) = &c.key else { return Ok(true) };
-        let queue = self.cache.routes[c.route].queue;
-        let settings = self.cache.queues[queue].settings.clone();
+        let queue = self.names.routes[c.route].queue;
+        let settings = self.names.queues[queue].settings.clone();
         let options = JobOptions::parse(c.options.as_deref())?;
         let state = self.key_state(queue, key.clone())?;
         match rules::admit(&settings, options.key_limit, state, now) {
@@ -327,7 +327,7 @@ impl Tx<'_> {
                 self.conn
                     .prepare_cached("UPDATE jobs SET st = 10, run_at = ?2, flags = ?3 WHERE id = ?1")?
                     .execute(params![c.id, at, c.flags | schema::PUT_OFF])?;
-                self.cache.moved(c.route, JobState::Available, JobState::Scheduled);
+                self.names.moved(c.route, JobState::Available, JobState::Scheduled);
                 self.hint(Hint::Jobs);
             }
         }
@@ -349,8 +349,8 @@ impl Tx<'_> {
         start.raw_bind_parameter(4, node.0)?;
         start.raw_bind_parameter(5, c.flags & !schema::PUT_OFF)?;
         start.raw_execute()?;
-        self.cache.moved(c.route, JobState::Available, JobState::Running);
-        let route = &self.cache.routes[c.route];
+        self.names.moved(c.route, JobState::Available, JobState::Running);
+        let route = &self.names.routes[c.route];
         let (project, kind, lane, queue) =
             (route.project, route.kind.clone(), route.queue_name.clone(), route.queue);
         let plain = attempt == 1
@@ -360,14 +360,14 @@ impl Tx<'_> {
             && c.flags & schema::CANCEL == 0;
         if plain {
             let known = Plain { attempt, route: c.route, started_at: us(now) };
-            self.cache.running.insert(JobId(c.id), known);
+            self.names.running.insert(c.id, known);
         }
-        let q = &self.cache.queues[queue];
+        let q = &self.names.queues[queue];
         if q.settings.rate.is_some() || q.settings.fair {
             let tat = q.settings.rate.map_or(q.tat, |rate| rate.take(q.tat, us(now), 1));
             let turn = c.ord - rules::priority_offset(c.priority);
             let vclock = if q.settings.fair { q.vclock.max(turn) } else { q.vclock };
-            self.cache.move_queue(queue, tat, vclock);
+            self.names.move_queue(queue, tat, vclock);
         }
         let options = JobOptions::parse(c.options.as_deref())?;
         let retry = options.retry();
@@ -385,7 +385,7 @@ impl Tx<'_> {
             project,
             kind,
             queue: lane,
-            payload: crate::row::json(c.payload),
+            payload: crate::rows::json(c.payload),
             timeout: options.timeout(),
             key: c.key,
             batch: c.batch.map(BatchId),

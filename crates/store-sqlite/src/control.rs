@@ -1,10 +1,10 @@
 //! What people do: cancel, retry, change a queue.
 
-use crate::cache::us;
-use crate::effects::count_of;
+use crate::batch::count_of;
 use crate::enqueue::at_most;
 use crate::filter::{self, Way};
-use crate::row::Row;
+use crate::names::us;
+use crate::rows::Row;
 use crate::schema;
 use crate::tx::{Done, Fault, Tx, invalid};
 use jiff::Timestamp;
@@ -91,7 +91,7 @@ impl Tx<'_> {
         row.ord = self.place(row.route_ix(), row.key.as_ref(), row.priority, row.run_at)?;
         row.save(self.conn)?;
         self.conn.prepare_cached("DELETE FROM cancels WHERE job = ?1")?.execute([row.id])?;
-        self.cache.moved(row.route_ix(), state, JobState::Available);
+        self.names.moved(row.route_ix(), state, JobState::Available);
         self.hint(Hint::Jobs);
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Tx<'_> {
         self.conn.prepare_cached("UPDATE jobs SET flags = flags | 1 WHERE id = ?1")?.execute([row.id])?;
         self.conn.prepare_cached("INSERT OR IGNORE INTO cancels (job) VALUES (?1)")?.execute([row.id])?;
         // From now on its finish must look at the row.
-        self.cache.running.remove(&JobId(row.id));
+        self.names.running.remove(&row.id);
         self.hint(Hint::Cancel);
         Ok(())
     }
@@ -163,8 +163,8 @@ impl Tx<'_> {
         settings.check().map_err(|(field, text)| Fault::Refused(StoreError::Invalid { field, text }))?;
         let data = serde_json::to_value(settings)
             .map_err(|e| StoreError::Internal(format!("a queue's settings cannot be told: {e}")))?;
-        let ix = self.cache.queue(self.conn, project, name)?;
-        let old = std::mem::replace(&mut self.cache.queues[ix].settings, Arc::new(settings.clone()));
+        let ix = self.names.queue(self.conn, project, name)?;
+        let old = std::mem::replace(&mut self.names.queues[ix].settings, Arc::new(settings.clone()));
         self.conn
             .prepare_cached("UPDATE queues SET settings = ?2 WHERE id = ?1")?
             .execute(params![ix as i64 + 1, data.to_string()])?;
@@ -189,7 +189,7 @@ impl Tx<'_> {
 
     /// Releases every held job of a queue.
     fn release_all(&mut self, queue: usize) -> Done<()> {
-        for route in self.cache.queues[queue].routes.clone() {
+        for route in self.names.queues[queue].routes.clone() {
             let released = self
                 .conn
                 .prepare_cached(
@@ -197,7 +197,7 @@ impl Tx<'_> {
                         (SELECT id FROM jobs INDEXED BY jobs_held WHERE st = 16 AND route = ?1)",
                 )?
                 .execute([route as i64 + 1])?;
-            self.cache.routes[route].ready |= released > 0;
+            self.names.routes[route].ready |= released > 0;
         }
         Ok(())
     }

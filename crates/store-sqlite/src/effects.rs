@@ -1,23 +1,23 @@
-//! What belongs to the end of every call that moves jobs: batches that are over, held jobs whose key
-//! has room again, and the states of keys.
+//! What a change of state brings with it: what an end means to others, what belongs to the end of
+//! every call, and the figures that are written at the end of the transaction.
+//!
+//! Figures are gathered per route by number: no text is built or compared per job. What is gathered
+//! means the same as [`mainspring_core::tally::Tally`].
 
-use crate::cache::{QueueIx, RouteIx, us};
-use crate::row::{self, JobOptions, Row};
+use crate::names::{Fast, Names, QueueIx, RouteIx, us};
+use crate::rows::Row;
 use crate::schema;
-use crate::tx::{Done, Fault, Key, Tx};
+use crate::tx::{Done, Fault, Tx};
 use jiff::Timestamp;
-use mainspring_core::batch::{BatchCounts, BatchState};
-use mainspring_core::claim::{KeyState, QueueState, TURN};
 use mainspring_core::event::{self, NewEvent};
-use mainspring_core::ids::{BatchId, ProjectId, ScheduleId};
-use mainspring_core::job::{AttemptOutcome, JobState, NewJob, Origin, Unique};
-use mainspring_core::retry::RetryPolicy;
+use mainspring_core::ids::{JobId, ProjectId, ScheduleId};
+use mainspring_core::job::{AttemptOutcome, JobState};
 use mainspring_core::store::Hint;
-use mainspring_core::{StoreError, limits, time};
-use rusqlite::{OptionalExtension, params};
-use serde::{Deserialize, Serialize};
+use mainspring_core::tally::{self, Recent, RollupSum};
+use mainspring_core::{limits, time};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Tx<'_> {
     /// The end of a call, in this order: batches by number, freed keys, states of keys.
@@ -37,66 +37,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    fn add_to_batch(&mut self, now: Timestamp, id: i64, add: BatchCounts) -> Done<()> {
-        let found = self
-            .conn
-            .prepare_cached(
-                "UPDATE batches SET total = total + ?2, succeeded = succeeded + ?3, partial = partial + ?4,
-                    failed = failed + ?5, cancelled = cancelled + ?6
-                 WHERE id = ?1
-                 RETURNING project, name, state, sealed, total, succeeded, partial, failed, cancelled,
-                    follow_up IS NULL, template",
-            )?
-            .query_row(
-                params![
-                    id,
-                    add.total as i64,
-                    add.succeeded as i64,
-                    add.partial as i64,
-                    add.failed as i64,
-                    add.cancelled as i64
-                ],
-                |r| {
-                    let n = |at| r.get::<_, i64>(at).map(|n| n.max(0) as u64);
-                    let counts = BatchCounts {
-                        total: n(4)?,
-                        succeeded: n(5)?,
-                        partial: n(6)?,
-                        failed: n(7)?,
-                        cancelled: n(8)?,
-                    };
-                    let open = r.get::<_, i64>(2)? == i64::from(BatchState::Open.code());
-                    let template = if r.get(9)? { r.get::<_, Option<String>>(10)? } else { None };
-                    Ok((
-                        ProjectId(r.get(0)?),
-                        r.get::<_, String>(1)?,
-                        open,
-                        counts.state(r.get(3)?),
-                        template,
-                    ))
-                },
-            )
-            .optional()?;
-        let Some((project, name, true, state, template)) = found else { return Ok(()) };
-        if state == BatchState::Open {
-            return Ok(());
-        }
-        self.event(now, project, &event::of_batch(BatchId(id), &name, state))?;
-        let mut follow_up = None;
-        if let Some(template) = template {
-            let job = row::parse::<Template>("a batch's follow-up", &template)?.into_job();
-            let made = self.write_jobs(now, project, std::slice::from_ref(&job), Some(BatchId(id)))?;
-            follow_up = made.first().map(|e| e.id.0);
-        }
-        self.conn
-            .prepare_cached(
-                "UPDATE batches SET state = ?2, finished_at = ?3, follow_up = coalesce(?4, follow_up)
-                 WHERE id = ?1",
-            )?
-            .execute(params![id, state.code(), us(now), follow_up])?;
-        Ok(())
-    }
-
     /// What the end of a job means to others: its key, its batch, its schedule.
     pub fn ended(
         &mut self,
@@ -106,11 +46,11 @@ impl Tx<'_> {
         finished_at: i64,
     ) -> Done<()> {
         if let Some(key) = &row.key {
-            let queue = self.cache.routes[row.route_ix()].queue;
+            let queue = self.names.routes[row.route_ix()].queue;
             self.freed.insert((queue, key.clone()));
         }
         if let Some(batch) = row.counted_in() {
-            *count_of(self.batches.entry(batch).or_default(), state, outcome) += 1;
+            *crate::batch::count_of(self.batches.entry(batch).or_default(), state, outcome) += 1;
         }
         if let Some(schedule) = row.schedule {
             let moved = self
@@ -136,7 +76,7 @@ impl Tx<'_> {
         actor: Option<&str>,
     ) -> Done<()> {
         let route = row.route_ix();
-        let from = crate::cache::state_of(row.st)?;
+        let from = crate::names::state_of(row.st)?;
         let reason = limits::cut(reason, limits::NOTE);
         row.st = schema::CANCELLED;
         row.flags &= !schema::PUT_OFF;
@@ -144,9 +84,9 @@ impl Tx<'_> {
         row.finished_at = us(now);
         row.save(self.conn)?;
         self.set_reason(row.id, Some(&reason))?;
-        self.cache.moved(route, from, JobState::Cancelled);
-        let r = &self.cache.routes[route];
-        let event = event::of_cancelled(mainspring_core::JobId(row.id), &r.kind, &r.queue_name, &reason);
+        self.names.moved(route, from, JobState::Cancelled);
+        let r = &self.names.routes[route];
+        let event = event::of_cancelled(JobId(row.id), &r.kind, &r.queue_name, &reason);
         let project = r.project;
         let event = match actor {
             Some(actor) => event.by(actor),
@@ -168,173 +108,241 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// A queue's state as the rules want it.
-    pub fn queue_state(&self, queue: QueueIx) -> QueueState {
-        let q = &self.cache.queues[queue];
-        QueueState { running: self.cache.running_in(queue), tat: q.tat, vclock: q.vclock }
-    }
-
-    /// A key's state; what becomes of it is written at the end of the call.
-    pub fn key_state(&mut self, queue: QueueIx, key: Arc<str>) -> Done<&mut KeyState> {
-        use std::collections::hash_map::Entry;
-        let entry = match self.keys.entry((queue, key)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                let state = self
-                    .conn
-                    .prepare_cached(
-                        "SELECT running, tat, put_off, last_turn FROM keys WHERE queue = ?1 AND key = ?2",
-                    )?
-                    .query_row(params![queue as i64 + 1, free.key().1], |r| {
-                        let running = r.get::<_, i64>(0)?.max(0) as u64;
-                        Ok(KeyState { running, tat: r.get(1)?, put_off: r.get(2)?, last_turn: r.get(3)? })
-                    })
-                    .optional()?
-                    .unwrap_or_default();
-                free.insert(Key { state, stored: state })
-            }
-        };
-        Ok(&mut entry.state)
-    }
-
-    /// Writes a key's state, or deletes the row when it tells nothing that a missing one does not.
-    fn write_key(&mut self, now: i64, queue: QueueIx, key: &str, state: KeyState) -> Done<()> {
-        let spent =
-            state.last_turn == 0 || state.last_turn.saturating_add(TURN) <= self.cache.queues[queue].vclock;
-        if state.running == 0 && state.tat <= now && state.put_off <= now && spent {
-            self.conn
-                .prepare_cached("DELETE FROM keys WHERE queue = ?1 AND key = ?2")?
-                .execute(params![queue as i64 + 1, key])?;
-            return Ok(());
-        }
-        self.conn
-            .prepare_cached(
-                "INSERT INTO keys (queue, key, running, tat, put_off, last_turn)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET running = excluded.running, tat = excluded.tat,
-                    put_off = excluded.put_off, last_turn = excluded.last_turn",
-            )?
-            .execute(params![
-                queue as i64 + 1,
-                key,
-                state.running as i64,
-                state.tat,
-                state.put_off,
-                state.last_turn
-            ])?;
-        Ok(())
-    }
-
-    /// Releases held jobs of a key, in claim order, as many as may run beside those that do. They
-    /// are judged again when they are claimed.
-    fn release(&mut self, queue: QueueIx, key: &Arc<str>) -> Done<()> {
-        let conn = self.conn;
-        let mut held = conn.prepare_cached(
-            "SELECT id, route, options FROM jobs INDEXED BY jobs_held
-             WHERE st = 16 AND key = ?1 ORDER BY key, ord, id",
-        )?;
-        let mut rows = held.query([&**key])?;
-        let per_key = self.cache.queues[queue].settings.max_running_per_key;
-        let mut running = None;
-        let mut free = Vec::new();
-        while let Some(r) = rows.next()? {
-            let route = r.get::<_, i64>(1)? as RouteIx - 1;
-            if self.cache.routes[route].queue != queue {
-                continue;
-            }
-            let options = JobOptions::parse(r.get::<_, Option<String>>(2)?.as_deref())?;
-            let running = match &mut running {
-                Some(n) => n,
-                none => none.insert(self.key_state(queue, key.clone())?.running),
-            };
-            let limit = per_key.into_iter().chain(options.key_limit).min();
-            if limit.is_some_and(|limit| *running >= u64::from(limit)) {
-                break;
-            }
-            *running += 1;
-            free.push((r.get::<_, i64>(0)?, route));
-        }
-        for (id, route) in free {
-            conn.prepare_cached("UPDATE jobs SET st = 11 WHERE id = ?1")?.execute([id])?;
-            self.cache.routes[route].ready = true;
-            self.hint(Hint::Jobs);
-        }
-        Ok(())
-    }
-
     /// An event of the default project: what belongs to none is told there.
     pub fn own_event(&mut self, now: Timestamp, event: &NewEvent) -> Done<()> {
         self.event(now, ProjectId::DEFAULT, event)
     }
 }
 
-/// The count of a batch that a job belongs to, by how it ended.
-pub(crate) fn count_of(
-    counts: &mut BatchCounts,
-    state: JobState,
-    outcome: Option<AttemptOutcome>,
-) -> &mut u64 {
-    match (state, outcome) {
-        (JobState::Completed, Some(AttemptOutcome::Partial)) => &mut counts.partial,
-        (JobState::Completed, _) => &mut counts.succeeded,
-        (JobState::Cancelled, _) => &mut counts.cancelled,
-        _ => &mut counts.failed,
+/// What the transaction under way will add.
+#[derive(Default)]
+pub(crate) struct Figures {
+    touched: Vec<RouteIx>,
+    moved_queues: Vec<QueueIx>,
+    rollups: HashMap<RollupKey, RollupSum, Fast>,
+    scopes: Vec<Scope>,
+    scope_names: HashMap<(ProjectId, i64, Arc<str>), usize>,
+    fresh: Vec<usize>,
+    schedules: HashMap<(ProjectId, ScheduleId), Vec<(i64, AttemptOutcome)>>,
+}
+
+/// Where a route's figures are gathered.
+pub(crate) struct RouteFigures {
+    delta: [i64; 6],
+    touched: bool,
+    kind_scope: usize,
+    queue_scope: usize,
+}
+
+/// Outcomes of a kind, queue or schedule that the transaction under way will add.
+struct Scope {
+    project: ProjectId,
+    scope: i64,
+    name: Arc<str>,
+    fresh: Vec<(i64, AttemptOutcome)>,
+}
+
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct RollupKey {
+    minute: i64,
+    route: RouteIx,
+    schedule: i64,
+    outcome: i16,
+    bucket: i16,
+}
+
+impl Figures {
+    /// The place of a new route's figures.
+    pub fn route(&mut self, project: ProjectId, queue: &Arc<str>, kind: &Arc<str>) -> RouteFigures {
+        let kind_scope = self.scope(project, 0, kind.clone());
+        let queue_scope = self.scope(project, 1, queue.clone());
+        RouteFigures { delta: [0; 6], touched: false, kind_scope, queue_scope }
+    }
+
+    fn scope(&mut self, project: ProjectId, scope: i64, name: Arc<str>) -> usize {
+        let at = self.scopes.len();
+        let found = *self.scope_names.entry((project, scope, name.clone())).or_insert(at);
+        if found == at {
+            self.scopes.push(Scope { project, scope, name, fresh: Vec::new() });
+        }
+        found
     }
 }
 
-/// A follow-up as stored until its batch ends.
-#[derive(Serialize, Deserialize)]
-struct Template {
-    kind: String,
-    queue: String,
-    payload: String,
-    priority: u8,
-    run_at: Option<i64>,
-    expires_at: Option<i64>,
-    timeout_us: Option<u64>,
-    retry: RetryPolicy,
-    key: Option<String>,
-    key_limit: Option<u32>,
-    unique: Option<Unique>,
-    schedule: Option<(i64, Option<i64>)>,
-}
+impl Names {
+    fn touch(&mut self, route: RouteIx) -> &mut crate::names::Route {
+        let r = &mut self.routes[route];
+        if !r.figures.touched {
+            r.figures.touched = true;
+            self.figures.touched.push(route);
+        }
+        r
+    }
 
-/// A job to be, as text.
-pub(crate) fn template(job: &NewJob) -> Done<String> {
-    let template = Template {
-        kind: job.kind.to_string(),
-        queue: job.queue.to_string(),
-        payload: job.payload.as_str().into(),
-        priority: job.priority,
-        run_at: job.run_at.map(us),
-        expires_at: job.expires_at.map(us),
-        timeout_us: job.timeout.map(|t| u64::try_from(t.as_micros()).unwrap_or(u64::MAX)),
-        retry: job.retry.clone(),
-        key: job.key.as_deref().map(Into::into),
-        key_limit: job.key_limit,
-        unique: job.unique.clone(),
-        schedule: job.schedule.map(|(id, at)| (id.0, at.map(us))),
-    };
-    serde_json::to_string(&template).map_err(|e| Fault::Refused(StoreError::Internal(e.to_string())))
-}
+    /// `n` jobs came into a state (negative: left it).
+    pub fn count(&mut self, route: RouteIx, state: JobState, n: i64) {
+        let r = self.touch(route);
+        let at = state.code() as usize;
+        r.figures.delta[at] += n;
+        r.counts[at] += n;
+        r.ready |= state == JobState::Available && n > 0;
+    }
 
-impl Template {
-    fn into_job(self) -> NewJob {
-        NewJob {
-            kind: self.kind.into(),
-            queue: self.queue.into(),
-            payload: row::json(self.payload),
-            priority: self.priority,
-            run_at: self.run_at.map(time::from_micros),
-            expires_at: self.expires_at.map(time::from_micros),
-            timeout: self.timeout_us.map(Duration::from_micros),
-            retry: self.retry,
-            key: self.key.map(Into::into),
-            key_limit: self.key_limit,
-            unique: self.unique,
-            batch: None,
-            schedule: self.schedule.map(|(id, at)| (ScheduleId(id), at.map(time::from_micros))),
-            origin: Origin::FollowUp,
+    /// A job changed its state.
+    pub fn moved(&mut self, route: RouteIx, from: JobState, to: JobState) {
+        self.count(route, from, -1);
+        self.count(route, to, 1);
+    }
+
+    /// An attempt ended.
+    pub fn attempt(
+        &mut self,
+        route: RouteIx,
+        schedule: Option<ScheduleId>,
+        outcome: AttemptOutcome,
+        started_at: i64,
+        finished_at: i64,
+    ) {
+        let took = finished_at.saturating_sub(started_at).max(0) as u64;
+        let key = RollupKey {
+            minute: finished_at.div_euclid(time::MINUTE),
+            route,
+            schedule: schedule.map_or(0, |s| s.0),
+            outcome: outcome.code(),
+            bucket: tally::bucket(std::time::Duration::from_micros(took)),
+        };
+        let sum = self.figures.rollups.entry(key).or_default();
+        sum.count += 1;
+        sum.total_us += took;
+        if tally::counts_for_health(outcome) {
+            let r = &self.routes[route];
+            for at in [r.figures.kind_scope, r.figures.queue_scope] {
+                let fresh = &mut self.figures.scopes[at].fresh;
+                if fresh.is_empty() {
+                    self.figures.fresh.push(at);
+                }
+                push_recent(fresh, (finished_at, outcome));
+            }
+            if let Some(schedule) = schedule {
+                let project = self.routes[route].project;
+                push_recent(
+                    self.figures.schedules.entry((project, schedule)).or_default(),
+                    (finished_at, outcome),
+                );
+            }
         }
     }
+
+    /// Sets a queue's rate or turn; written by `flush`.
+    pub fn move_queue(&mut self, queue: QueueIx, tat: i64, vclock: i64) {
+        let q = &mut self.queues[queue];
+        if (q.tat, q.vclock) != (tat, vclock) {
+            (q.tat, q.vclock) = (tat, vclock);
+            if !q.moved {
+                q.moved = true;
+                self.figures.moved_queues.push(queue);
+            }
+        }
+    }
+
+    /// Writes what was gathered: once per transaction.
+    pub fn flush(&mut self, conn: &Connection) -> Result<(), Fault> {
+        for ix in self.figures.touched.drain(..) {
+            let route = &mut self.routes[ix].figures;
+            route.touched = false;
+            let d = std::mem::take(&mut route.delta);
+            if d != [0; 6] {
+                conn.prepare_cached(
+                    "UPDATE routes SET scheduled = scheduled + ?2, available = available + ?3,
+                        running = running + ?4, completed = completed + ?5, cancelled = cancelled + ?6,
+                        failed = failed + ?7
+                     WHERE id = ?1",
+                )?
+                .execute(params![ix as i64 + 1, d[0], d[1], d[2], d[3], d[4], d[5]])?;
+            }
+        }
+        for at in self.figures.fresh.drain(..) {
+            let s = &mut self.figures.scopes[at];
+            merge_recent(conn, s.project.0, s.scope, &s.name, std::mem::take(&mut s.fresh))?;
+        }
+        for ((project, schedule), list) in self.figures.schedules.drain() {
+            merge_recent(conn, project.0, 2, &schedule.to_string(), list)?;
+        }
+        if !self.figures.rollups.is_empty() {
+            let mut add = conn.prepare_cached(
+                "INSERT INTO rollups (minute, route, schedule, outcome, bucket, count, total_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET count = count + excluded.count,
+                     total_us = total_us + excluded.total_us",
+            )?;
+            for (k, sum) in self.figures.rollups.drain() {
+                let row = params![
+                    k.minute,
+                    k.route as i64 + 1,
+                    k.schedule,
+                    k.outcome,
+                    k.bucket,
+                    sum.count as i64,
+                    sum.total_us as i64
+                ];
+                add.execute(row)?;
+            }
+        }
+        for ix in self.figures.moved_queues.drain(..) {
+            let q = &mut self.queues[ix];
+            q.moved = false;
+            conn.prepare_cached("UPDATE queues SET tat = ?2, vclock = ?3 WHERE id = ?1")?
+                .execute(params![ix as i64 + 1, q.tat, q.vclock])?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a list of recent outcomes short without sorting it for every entry.
+fn push_recent(list: &mut Vec<(i64, AttemptOutcome)>, entry: (i64, AttemptOutcome)) {
+    list.push(entry);
+    if list.len() >= 4 * limits::RECENT {
+        let mut recent = Recent(std::mem::take(list));
+        recent.merge(&Recent::default());
+        *list = recent.0;
+    }
+}
+
+fn merge_recent(
+    conn: &Connection,
+    project: i64,
+    scope: i64,
+    name: &str,
+    list: Vec<(i64, AttemptOutcome)>,
+) -> Result<(), Fault> {
+    let stored: Option<Vec<u8>> = conn
+        .prepare_cached("SELECT list FROM recents WHERE project = ?1 AND scope = ?2 AND name = ?3")?
+        .query_row(params![project, scope, name], |r| r.get(0))
+        .optional()?;
+    let mut recent = stored.map(|bytes| unpack_recent(&bytes)).unwrap_or_default();
+    recent.merge(&Recent(list));
+    conn.prepare_cached(
+        "INSERT INTO recents (project, scope, name, list) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET list = excluded.list",
+    )?
+    .execute(params![project, scope, name, pack_recent(&recent)])?;
+    Ok(())
+}
+
+fn pack_recent(recent: &Recent) -> Vec<u8> {
+    let mut out = Vec::with_capacity(recent.0.len() * 9);
+    for (at, outcome) in &recent.0 {
+        out.extend_from_slice(&at.to_be_bytes());
+        out.push(outcome.code() as u8);
+    }
+    out
+}
+
+/// The list of a `recents` row.
+pub(crate) fn unpack_recent(bytes: &[u8]) -> Recent {
+    let entry = |chunk: &[u8]| {
+        let at = i64::from_be_bytes(chunk[..8].try_into().ok()?);
+        Some((at, AttemptOutcome::from_code(chunk[8].into())?))
+    };
+    Recent(bytes.chunks_exact(9).filter_map(entry).collect())
 }

@@ -1,12 +1,11 @@
 //! Jobs come in: by a client's call, with a batch, as a fire, as a batch's follow-up. All of them
 //! through [`Tx::write_job`].
 
-use crate::cache::{RouteIx, us};
-use crate::row::JobOptions;
+use crate::names::{RouteIx, us};
+use crate::rows::JobOptions;
 use crate::schema;
 use crate::tx::{Done, Fault, Tx, conflict, invalid, not_found};
 use jiff::Timestamp;
-use mainspring_core::batch::{BatchState, NewBatch};
 use mainspring_core::claim as rules;
 use mainspring_core::ids::{BatchId, JobId, ProjectId};
 use mainspring_core::job::{Enqueued, JobState, NewJob, Origin, check_name};
@@ -55,58 +54,6 @@ impl Tx<'_> {
         let made = self.write_jobs(now, project, jobs, None)?;
         self.settle(now)?;
         Ok(made)
-    }
-
-    pub fn open_batch(
-        &mut self,
-        now: Timestamp,
-        project: ProjectId,
-        batch: &NewBatch,
-        jobs: &[NewJob],
-    ) -> Done<(BatchId, Vec<Enqueued>)> {
-        check_each(jobs)?;
-        let template = match &batch.follow_up {
-            None => None,
-            Some(job) => {
-                check_each(std::slice::from_ref(job))?;
-                Some(crate::effects::template(job)?)
-            }
-        };
-        let id: i64 = self
-            .conn
-            .prepare_cached(
-                "INSERT INTO batches (project, name, state, sealed, parent, template, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id",
-            )?
-            .query_row(
-                params![
-                    project.0,
-                    limits::cut(&batch.name, limits::NAME),
-                    BatchState::Open.code(),
-                    batch.sealed,
-                    batch.parent.map(|p| p.0),
-                    template,
-                    us(now)
-                ],
-                |r| r.get(0),
-            )?;
-        // The batch of the jobs is this one, whatever they say.
-        let made = self.write_jobs(now, project, jobs, Some(BatchId(id)))?;
-        self.batches.entry(id).or_default();
-        self.settle(now)?;
-        Ok((BatchId(id), made))
-    }
-
-    pub fn seal_batch(&mut self, now: Timestamp, project: ProjectId, batch: BatchId) -> Done<()> {
-        let done = self
-            .conn
-            .prepare_cached("UPDATE batches SET sealed = 1 WHERE id = ?1 AND project = ?2")?
-            .execute([batch.0, project.0])?;
-        if done == 0 {
-            return not_found("batch", batch);
-        }
-        self.batches.entry(batch.0).or_default();
-        self.settle(now)
     }
 
     /// Everything that may refuse jobs, before any of them is written.
@@ -175,13 +122,13 @@ impl Tx<'_> {
         let route = match &w.last {
             Some((queue, kind, route)) if *queue == job.queue && *kind == job.kind => *route,
             _ => {
-                let route = self.cache.route(self.conn, project, &job.queue, &job.kind)?;
+                let route = self.names.route(self.conn, project, &job.queue, &job.kind)?;
                 w.last = Some((job.queue.clone(), job.kind.clone(), route));
                 route
             }
         };
-        let id = self.cache.next_job;
-        self.cache.next_job += 1;
+        let id = self.names.next_job;
+        self.names.next_job += 1;
         let run_at = job.run_at.map_or(w.now, us);
         let state = if run_at <= w.now { JobState::Available } else { JobState::Scheduled };
         let ord = match state {
@@ -205,7 +152,7 @@ impl Tx<'_> {
         insert.raw_bind_parameter(14, JobOptions::of(job, &w.policy))?;
         insert.raw_bind_parameter(15, job.payload.as_str())?;
         insert.raw_execute()?;
-        self.cache.count(route, state, 1);
+        self.names.count(route, state, 1);
         if let Some(unique) = &job.unique {
             let until = unique.period.map(|p| us(time::plus(time::from_micros(w.now), p)));
             self.conn
@@ -249,15 +196,15 @@ impl Tx<'_> {
             })
             .optional()?;
         let Some((id, until, st)) = holder else { return Ok(None) };
-        let holds = until.is_none_or(|until| now < until) && unique.states.has(crate::cache::state_of(st)?);
+        let holds = until.is_none_or(|until| now < until) && unique.states.has(crate::names::state_of(st)?);
         Ok(holds.then_some(JobId(id)))
     }
 
     /// The place of a job that becomes available: by the time it became due, or by its key's turn
     /// where the queue is fair.
     pub fn place(&mut self, route: RouteIx, key: Option<&Arc<str>>, priority: u8, run_at: i64) -> Done<i64> {
-        let queue = self.cache.routes[route].queue;
-        if !self.cache.queues[queue].settings.fair {
+        let queue = self.names.routes[route].queue;
+        if !self.names.queues[queue].settings.fair {
             return Ok(run_at.saturating_add(rules::priority_offset(priority)));
         }
         let state = self.queue_state(queue);
@@ -269,7 +216,8 @@ impl Tx<'_> {
 /// `ord` of a job that is scheduled: it gets its place when it becomes available.
 const ABSENT_ORD: i64 = schema::ABSENT;
 
-fn check_each(jobs: &[NewJob]) -> Done<()> {
+/// Refuses jobs that are malformed.
+pub(crate) fn check_each(jobs: &[NewJob]) -> Done<()> {
     check_len("jobs", jobs.len())?;
     for job in jobs {
         job.check().map_err(|(field, text)| Fault::Refused(StoreError::Invalid { field, text }))?;

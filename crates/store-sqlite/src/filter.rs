@@ -1,13 +1,14 @@
 //! From a filter to jobs, by number: which index to follow, and what to look at one by one.
 //!
 //! Numbers come from the narrowest source that the filter allows (given numbers, a batch, a
-//! schedule, a key's state, routes, the whole table) in slices; each job is then loaded by its number
-//! and held against the whole filter. After [`limits::SCAN`] jobs looked at, the caller gets what was
+//! schedule, an ended state, routes, the whole table) in slices. What a job's own row can tell is
+//! asked in the same statement; only what passes is loaded and held against the whole filter. After [`limits::SCAN`] jobs looked at, the caller gets what was
 //! found and a place to go on from, so that no call takes long however little the filter lets
 //! through.
 
 use crate::enqueue::check_len;
-use crate::row::{job_record, record_sql};
+use crate::names::us;
+use crate::rows::{job_record, record_sql};
 use crate::tx::Done;
 use mainspring_core::ids::{JobId, ProjectId};
 use mainspring_core::job::{JobRecord, JobState};
@@ -53,10 +54,12 @@ pub(crate) fn walk(
         if slice.is_empty() {
             return Ok(Found { jobs, next: None });
         }
-        for id in slice {
+        for (id, fits) in slice {
             looked_at += 1;
-            let job = load.query_and_then([id], job_record)?.next().transpose()?;
-            jobs.extend(job.filter(|job| job.project == project && matches(filter, job)));
+            if fits {
+                let job = load.query_and_then([id], job_record)?.next().transpose()?;
+                jobs.extend(job.filter(|job| job.project == project && matches(filter, job)));
+            }
             if jobs.len() > limit {
                 // One too many: there is more after the last one.
                 jobs.truncate(limit);
@@ -85,20 +88,35 @@ fn matches(filter: &JobFilter, r: &JobRecord) -> bool {
         && filter.created_until.is_none_or(|until| r.created_at < until)
 }
 
-/// Numbers of jobs in order, from one of several sources.
+/// Numbers of jobs in order, each with whether its row passes, from one of several sources.
 enum Numbers {
     /// Known beforehand: given, or few by their nature.
     Listed(std::vec::IntoIter<i64>),
-    /// Asked for in slices: (SQL of one branch, its values) each, joined.
-    Asked { branches: Vec<(&'static str, Vec<Value>)>, way: Way, from: i64 },
+    /// Asked for in slices.
+    Asked(Asked),
 }
 
-const ALL: &str = "SELECT id FROM jobs WHERE ";
-const BATCH: &str = "SELECT id FROM jobs INDEXED BY jobs_batch WHERE batch IS NOT NULL AND batch = ? AND ";
+struct Asked {
+    /// SQL of one source and its value; several are joined.
+    branches: Vec<(&'static str, Option<i64>)>,
+    /// What a row must be, and the values of that.
+    fits: (String, Vec<Value>),
+    way: Way,
+    from: i64,
+}
+
+/// What a condition may look at.
+macro_rules! columns {
+    () => {
+        "SELECT id, st, route, key, created_at, schedule, batch FROM jobs "
+    };
+}
+const ALL: &str = concat!(columns!(), "WHERE ");
+const BATCH: &str = concat!(columns!(), "INDEXED BY jobs_batch WHERE batch IS NOT NULL AND batch = ? AND ");
 const SCHEDULE: &str =
-    "SELECT id FROM jobs INDEXED BY jobs_schedule WHERE schedule IS NOT NULL AND schedule = ? AND ";
-const ROUTE: &str = "SELECT id FROM jobs INDEXED BY jobs_route WHERE route = ? AND ";
-const ENDED: &str = "SELECT id FROM jobs INDEXED BY jobs_ended WHERE st >= 14 AND st <= 15 AND st = ? AND ";
+    concat!(columns!(), "INDEXED BY jobs_schedule WHERE schedule IS NOT NULL AND schedule = ? AND ");
+const ROUTE: &str = concat!(columns!(), "INDEXED BY jobs_route WHERE route = ? AND ");
+const ENDED: &str = concat!(columns!(), "INDEXED BY jobs_ended WHERE st >= 14 AND st <= 15 AND st = ? AND ");
 
 impl Numbers {
     fn new(
@@ -108,11 +126,11 @@ impl Numbers {
         way: Way,
         from: Option<JobId>,
     ) -> Done<Numbers> {
-        let start = from.map_or(if way == Way::Up { i64::MIN } else { i64::MAX }, |id| id.0);
+        let from = from.map_or(if way == Way::Up { i64::MIN } else { i64::MAX }, |id| id.0);
         let listed = |mut ids: Vec<i64>| {
             ids.sort_unstable();
             ids.dedup();
-            ids.retain(|id| if way == Way::Up { *id > start } else { *id < start });
+            ids.retain(|id| if way == Way::Up { *id > from } else { *id < from });
             if way == Way::Down {
                 ids.reverse();
             }
@@ -131,61 +149,94 @@ impl Numbers {
             let ids = running.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
             return Ok(listed(ids));
         }
+        let routes = routes(conn, project, filter)?;
+        if routes.is_empty() {
+            return Ok(listed(Vec::new()));
+        }
+        let narrow = filter.kind.is_some() || filter.queue.is_some();
         let mut branches = Vec::new();
         if let Some(batch) = filter.batch {
-            branches.push((BATCH, vec![Value::Integer(batch.0)]));
+            branches.push((BATCH, Some(batch.0)));
         } else if let Some(schedule) = filter.schedule {
-            branches.push((SCHEDULE, vec![Value::Integer(schedule.0)]));
+            branches.push((SCHEDULE, Some(schedule.0)));
         } else if only(&[JobState::Failed, JobState::Cancelled]) {
-            for st in filter.states.iter().map(|s| crate::schema::st(*s)) {
-                branches.push((ENDED, vec![Value::Integer(st)]));
-            }
+            branches.extend(filter.states.iter().map(|s| (ENDED, Some(crate::schema::st(*s)))));
             branches.dedup();
-        } else if filter.kind.is_some() || filter.queue.is_some() {
-            let routes = routes(conn, project, filter)?;
-            if routes.is_empty() {
-                return Ok(listed(Vec::new()));
-            }
-            if routes.len() <= ROUTES {
-                branches.extend(routes.into_iter().map(|id| (ROUTE, vec![Value::Integer(id)])));
-            }
+        } else if narrow && routes.len() <= ROUTES {
+            branches.extend(routes.iter().map(|id| (ROUTE, Some(*id))));
+        } else {
+            branches.push((ALL, None));
         }
-        if branches.is_empty() {
-            branches.push((ALL, Vec::new()));
-        }
-        Ok(Numbers::Asked { branches, way, from: start })
+        Ok(Numbers::Asked(Asked { branches, fits: fits(filter, &routes), way, from }))
     }
 
-    fn slice(&mut self, conn: &Connection, n: usize) -> Done<Vec<i64>> {
-        let (branches, way, from) = match self {
-            Numbers::Listed(ids) => return Ok(ids.by_ref().take(n).collect()),
-            Numbers::Asked { branches, way, from } => (branches, *way, from),
-        };
-        let (place, order) =
-            if way == Way::Up { ("id > ?", "ORDER BY id") } else { ("id < ?", "ORDER BY id DESC") };
-        let mut sql = String::from("SELECT id FROM (");
-        let mut values = Vec::new();
-        for (at, (branch, own)) in branches.iter().enumerate() {
-            if at > 0 {
-                sql.push_str(" UNION ALL ");
-            }
-            sql.push_str(&format!("SELECT id FROM ({branch}{place} {order} LIMIT {n})"));
-            values.extend(own.iter().cloned());
-            values.push(Value::Integer(*from));
+    fn slice(&mut self, conn: &Connection, n: usize) -> Done<Vec<(i64, bool)>> {
+        match self {
+            Numbers::Listed(ids) => Ok(ids.by_ref().take(n).map(|id| (id, true)).collect()),
+            Numbers::Asked(asked) => asked.slice(conn, n),
         }
-        sql.push_str(&format!(") {order} LIMIT {n}"));
-        let ids: Vec<i64> = conn
-            .prepare_cached(&sql)?
-            .query_map(params_from_iter(values), |r| r.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        if let Some(last) = ids.last() {
-            *from = *last;
-        }
-        Ok(ids)
     }
 }
 
-/// The routes of a filter's queue and kind.
+impl Asked {
+    fn slice(&mut self, conn: &Connection, n: usize) -> Done<Vec<(i64, bool)>> {
+        let (place, order) = match self.way {
+            Way::Up => ("id > ?", "ORDER BY id"),
+            Way::Down => ("id < ?", "ORDER BY id DESC"),
+        };
+        let mut sql = format!("SELECT id, {} FROM (", self.fits.0);
+        let mut values = self.fits.1.clone();
+        for (at, (branch, own)) in self.branches.iter().enumerate() {
+            if at > 0 {
+                sql.push_str(" UNION ALL ");
+            }
+            sql.push_str(&format!("SELECT * FROM ({branch}{place} {order} LIMIT {n})"));
+            values.extend(own.map(Value::Integer));
+            values.push(Value::Integer(self.from));
+        }
+        sql.push_str(&format!(") {order} LIMIT {n}"));
+        let found: Vec<(i64, bool)> = conn
+            .prepare_cached(&sql)?
+            .query_map(params_from_iter(values), |r| Ok((r.get(0)?, r.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        if let Some((last, _)) = found.last() {
+            self.from = *last;
+        }
+        Ok(found)
+    }
+}
+
+/// What a job's own row can tell of a filter, as a condition. Never lets through less than the
+/// filter does.
+fn fits(filter: &JobFilter, routes: &[i64]) -> (String, Vec<Value>) {
+    let numbers = |list: &[i64]| list.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let (mut sql, mut values) = (String::from("1"), Vec::new());
+    if !filter.states.is_empty() {
+        let mut states: Vec<i64> = filter.states.iter().map(|s| crate::schema::st(*s)).collect();
+        if filter.states.contains(&JobState::Available) {
+            states.push(crate::schema::HELD);
+        }
+        sql.push_str(&format!(" AND st IN ({})", numbers(&states)));
+    }
+    if routes.len() <= limits::BATCH {
+        sql.push_str(&format!(" AND route IN ({})", numbers(routes)));
+    }
+    for (condition, value) in [
+        (" AND key IS ?", filter.key.clone().map(Value::Text)),
+        (" AND schedule IS ?", filter.schedule.map(|s| Value::Integer(s.0))),
+        (" AND batch IS ?", filter.batch.map(|b| Value::Integer(b.0))),
+        (" AND created_at >= ?", filter.created_from.map(|at| Value::Integer(us(at)))),
+        (" AND created_at <= ?", filter.created_until.map(|at| Value::Integer(us(at)))),
+    ] {
+        if let Some(value) = value {
+            sql.push_str(condition);
+            values.push(value);
+        }
+    }
+    (sql, values)
+}
+
+/// The routes of a project, of a filter's queue and kind where it names them.
 fn routes(conn: &Connection, project: ProjectId, filter: &JobFilter) -> Done<Vec<i64>> {
     let mut rows = conn.prepare_cached(
         "SELECT r.id FROM queues q CROSS JOIN routes r ON r.queue = q.id

@@ -1,9 +1,9 @@
 //! Attempts end, and what they leave on the way: steps, log lines, progress. Everything but the log
 //! is fenced by `(job, attempt)`.
 
-use crate::cache::us;
 use crate::enqueue::check_len;
-use crate::row::Row;
+use crate::names::us;
+use crate::rows::Row;
 use crate::schema;
 use crate::tx::{Done, Tx, invalid};
 use jiff::Timestamp;
@@ -47,7 +47,7 @@ impl Tx<'_> {
         let success = t.outcome == AttemptOutcome::Succeeded
             && matches!(t.next, Next::Final { state: JobState::Completed, reason: None })
             && t.error.is_none();
-        let Some(known) = self.cache.running.get(&t.job).copied() else { return Ok(None) };
+        let Some(known) = self.names.running.get(&t.job.0).copied() else { return Ok(None) };
         if !success || known.attempt != t.attempt {
             return Ok(None);
         }
@@ -55,7 +55,7 @@ impl Tx<'_> {
         complete.raw_bind_parameter(1, t.job.0)?;
         complete.raw_bind_parameter(2, t.attempt)?;
         complete.raw_bind_parameter(3, finished_at)?;
-        self.cache.running.remove(&t.job);
+        self.names.running.remove(&t.job.0);
         if complete.raw_execute()? == 0 {
             return Ok(Some(Finished::Stale));
         }
@@ -64,18 +64,18 @@ impl Tx<'_> {
                 .prepare_cached("INSERT INTO results (job, output) VALUES (?1, ?2)")?
                 .execute(params![t.job.0, output.as_str()])?;
         }
-        self.cache.moved(known.route, JobState::Running, JobState::Completed);
-        self.cache.attempt(known.route, None, t.outcome, known.started_at, finished_at);
+        self.names.moved(known.route, JobState::Running, JobState::Completed);
+        self.names.attempt(known.route, None, t.outcome, known.started_at, finished_at);
         Ok(Some(Finished::Applied))
     }
 
     fn finish_one(&mut self, now: Timestamp, t: &Transition) -> Done<Finished> {
         let Some(mut row) = self.held_by(t.job, t.attempt)? else { return Ok(Finished::Stale) };
-        self.cache.running.remove(&t.job);
+        self.names.running.remove(&t.job.0);
         let finished_at = us(t.finished_at);
         let route = row.route_ix();
         let schedule = row.schedule.map(ScheduleId);
-        self.cache.attempt(route, schedule, t.outcome, row.started_at, finished_at);
+        self.names.attempt(route, schedule, t.outcome, row.started_at, finished_at);
         row.outcome = Some(t.outcome.code().into());
         let error = t.error.as_ref().map(|e| Json::of(e).unwrap_or_else(|_| Json::null()));
         if !(t.attempt == 1 && t.outcome == AttemptOutcome::Succeeded) {
@@ -95,7 +95,7 @@ impl Tx<'_> {
             }
         };
         if let Some(key) = &row.key {
-            let queue = self.cache.routes[route].queue;
+            let queue = self.names.routes[route].queue;
             let key_state = self.key_state(queue, key.clone())?;
             key_state.running = key_state.running.saturating_sub(1);
             self.freed.insert((queue, key.clone()));
@@ -107,11 +107,11 @@ impl Tx<'_> {
         row.st = schema::st(state);
         row.save(self.conn)?;
         self.write_result(t, reason, error.as_ref())?;
-        self.cache.moved(route, JobState::Running, state);
+        self.names.moved(route, JobState::Running, state);
         if !state.is_final() {
             self.hint(Hint::Jobs);
         }
-        let r = &self.cache.routes[route];
+        let r = &self.names.routes[route];
         let project = r.project;
         if let Some(event) = event::of_transition(t, &r.kind, &r.queue_name) {
             self.event(now, project, &event)?;

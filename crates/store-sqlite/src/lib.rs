@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! callers ──calls──▶ actor.rs: one writer thread ──one transaction for all that gathered──▶ file
-//!                      │ tx.rs, effects.rs: what a verb sees, what belongs to every call's end
-//!                      │ cache.rs: routes, counters and figures in memory
-//!                      └ enqueue claim finish schedule nodes control sweep events: the verbs
-//! readers ──reads──▶ readers.rs: a few read-only connections ──▶ read.rs, read_stats.rs
+//!                      │ tx.rs, effects.rs: what a verb sees, what every change brings with it
+//!                      │ names.rs: queues, routes and counters in memory
+//!                      └ enqueue claim finish schedule nodes control sweep events: the verbs, with batch and keys
+//! readers ──reads──▶ readers.rs: a few read-only connections ──▶ read.rs, doctor.rs
 //! ```
 //!
 //! The writer owns the only writing connection of the process, so SQLite's single writer is never
@@ -17,21 +17,24 @@
 //! uses PostgreSQL.
 
 mod actor;
-mod cache;
+mod batch;
+
 mod claim;
 mod control;
+mod doctor;
 mod effects;
 mod enqueue;
 mod events;
 mod fault;
 mod filter;
 mod finish;
+mod keys;
+mod names;
 mod nodes;
 mod open;
 mod read;
-mod read_stats;
 mod readers;
-mod row;
+mod rows;
 mod schedule;
 mod schema;
 mod store;

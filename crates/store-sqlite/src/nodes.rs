@@ -1,8 +1,8 @@
 //! Nodes come, live, leave and die; what the dead held is found again.
 
-use crate::cache::us;
 use crate::enqueue::at_most;
-use crate::row::{self, JobOptions, Row, row_columns};
+use crate::names::us;
+use crate::rows::{self, JobOptions, Row, row_columns};
 use crate::tx::{Done, Tx, conflict};
 use jiff::Timestamp;
 use mainspring_core::event::NewEvent;
@@ -161,7 +161,7 @@ pub(crate) fn node_record(
         .prepare_cached("SELECT count(*) FROM jobs INDEXED BY jobs_running WHERE st = 12 AND node = ?1")?
         .query_row([id], |r| r.get(0))?;
     Ok(mainspring_core::node::NodeRecord {
-        info: row::parse("a node", &r.get::<_, String>(1)?)?,
+        info: rows::parse("a node", &r.get::<_, String>(1)?)?,
         joined_at: time::from_micros(r.get(2)?),
         heartbeat_at: time::from_micros(r.get(3)?),
         running: running as u64,

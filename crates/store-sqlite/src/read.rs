@@ -1,9 +1,11 @@
-//! What readers see of jobs, schedules, batches, nodes and events. Figures are in `read_stats.rs`.
+//! The read models: jobs, schedules, batches, nodes, events, and the figures that no reader counts.
+//! The store's own facts and the recount are in `doctor.rs`.
 
-use crate::cache::us;
+use crate::effects::unpack_recent;
 use crate::filter::{self, Way};
+use crate::names::{settings_from, us};
 use crate::nodes::{NODE_COLUMNS, node_record};
-use crate::row::{self, BATCH_COLUMNS, batch_record, job_record, record_sql};
+use crate::rows::{self, BATCH_COLUMNS, batch_record, job_record, record_sql};
 use crate::schedule::{schedule_columns, schedule_record};
 use crate::schema;
 use crate::tx::Done;
@@ -16,11 +18,14 @@ use mainspring_core::job::{
 };
 use mainspring_core::json::Json;
 use mainspring_core::node::NodeRecord;
-use mainspring_core::reader::{JobDetail, Page};
+use mainspring_core::queue::{ALL_QUEUES, QueueSettings};
+use mainspring_core::reader::{GroupBy, JobDetail, Page, QueueRecord, RollupRow};
 use mainspring_core::schedule_record::{FireOutcome, LedgerRow, ScheduleRecord};
 use mainspring_core::store::JobFilter;
+use mainspring_core::tally::{Recent, RollupSum, Scope};
 use mainspring_core::{limits, time};
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// `limit` of a listing.
 fn cap(limit: u32) -> usize {
@@ -78,7 +83,7 @@ pub(crate) fn job(conn: &Connection, project: ProjectId, id: JobId) -> Done<Opti
     }
     let mut steps = conn.prepare_cached("SELECT name, result, at FROM steps WHERE job = ?1 ORDER BY id")?;
     let steps = steps
-        .query_map([id.0], |r| Ok((r.get(0)?, row::json(r.get(1)?), time::from_micros(r.get(2)?))))?
+        .query_map([id.0], |r| Ok((r.get(0)?, rows::json(r.get(1)?), time::from_micros(r.get(2)?))))?
         .collect::<rusqlite::Result<_>>()?;
     // What an earlier attempt had done tells nothing about this one.
     let progress = conn
@@ -106,8 +111,8 @@ fn attempts(conn: &Connection, job: JobId) -> Done<Vec<Attempt>> {
             node: r.get::<_, Option<i64>>(1)?.filter(|n| *n != schema::ABSENT).map(NodeId),
             started_at: time::from_micros(r.get(2)?),
             finished_at: Some(time::from_micros(r.get(3)?)),
-            outcome: Some(row::code("an attempt's outcome", r.get(4)?, AttemptOutcome::from_code)?),
-            error: error.map(|e| row::parse("an attempt's error", &e)).transpose()?,
+            outcome: Some(rows::code("an attempt's outcome", r.get(4)?, AttemptOutcome::from_code)?),
+            error: error.map(|e| rows::parse("an attempt's error", &e)).transpose()?,
         })
     })?;
     rows.collect()
@@ -115,7 +120,7 @@ fn attempts(conn: &Connection, job: JobId) -> Done<Vec<Attempt>> {
 
 pub(crate) fn steps(conn: &Connection, job: JobId) -> Done<Vec<(String, Json)>> {
     let mut rows = conn.prepare_cached("SELECT name, result FROM steps WHERE job = ?1 ORDER BY id")?;
-    let rows = rows.query_map([job.0], |r| Ok((r.get(0)?, row::json(r.get(1)?))))?;
+    let rows = rows.query_map([job.0], |r| Ok((r.get(0)?, rows::json(r.get(1)?))))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -140,9 +145,9 @@ pub(crate) fn logs(
             attempt: r.get(0)?,
             seq: r.get(1)?,
             at: time::from_micros(r.get(2)?),
-            level: row::code("a log line's level", r.get(3)?, LogLevel::from_code)?,
+            level: rows::code("a log line's level", r.get(3)?, LogLevel::from_code)?,
             message: r.get(4)?,
-            fields: r.get::<_, Option<String>>(5)?.map(row::json),
+            fields: r.get::<_, Option<String>>(5)?.map(rows::json),
         })
     })?;
     rows.collect()
@@ -209,7 +214,7 @@ pub(crate) fn ledger(
             first: time::from_micros(r.get(0)?),
             last: time::from_micros(r.get(1)?),
             count: r.get::<_, i64>(2)?.max(0) as u64,
-            outcome: row::code("a fire's outcome", r.get(3)?, FireOutcome::from_code)?,
+            outcome: rows::code("a fire's outcome", r.get(3)?, FireOutcome::from_code)?,
             reason: r.get(4)?,
         })
     })?;
@@ -236,7 +241,7 @@ pub(crate) fn fires(
     )?;
     let values = params![schedule.0, us(from), us(until), project.0, cap(limit) as i64];
     let rows = rows.query_and_then(values, |r| -> Done<_> {
-        let state = crate::cache::state_of(r.get(2)?)?;
+        let state = crate::names::state_of(r.get(2)?)?;
         let backfill = r.get::<_, i64>(3)? == i64::from(Origin::Backfill.code());
         Ok((time::from_micros(r.get(0)?), JobId(r.get(1)?), state, backfill))
     })?;
@@ -302,7 +307,7 @@ pub(crate) fn events(conn: &Connection, project: ProjectId, after: i64, limit: u
                 name: r.get(2)?,
                 subject: r.get(3)?,
                 actor: r.get(4)?,
-                data: row::json(r.get(5)?),
+                data: rows::json(r.get(5)?),
             },
         })
     })?;
@@ -322,4 +327,147 @@ pub(crate) fn meta(conn: &Connection, name: &str) -> Done<Option<String>> {
         .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
         .query_row([name], |r| r.get(0))
         .optional()?)
+}
+
+/// A route's counters by state, from column `first` on.
+pub(crate) fn counters(r: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<[i64; 6]> {
+    let mut counts = [0; 6];
+    for (at, n) in counts.iter_mut().enumerate() {
+        *n = r.get(first + at)?;
+    }
+    Ok(counts)
+}
+
+pub(crate) fn counts(conn: &Connection, project: ProjectId) -> Done<Vec<(String, String, JobState, u64)>> {
+    let mut rows = conn.prepare_cached(
+        "SELECT q.name, r.kind, r.scheduled, r.available, r.running, r.completed, r.cancelled, r.failed
+         FROM queues q CROSS JOIN routes r ON r.queue = q.id WHERE q.project = ?1 ORDER BY q.name, r.kind",
+    )?;
+    let mut rows = rows.query([project.0])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        let (queue, kind): (String, String) = (r.get(0)?, r.get(1)?);
+        for (state, n) in JobState::ALL.iter().zip(counters(r, 2)?) {
+            if n > 0 {
+                out.push((queue.clone(), kind.clone(), *state, n as u64));
+            }
+        }
+    }
+    Ok(out)
+}
+
+pub(crate) fn queues(conn: &Connection, project: ProjectId) -> Done<Vec<QueueRecord>> {
+    let mut rows =
+        conn.prepare_cached("SELECT id, name, settings FROM queues WHERE project = ?1 ORDER BY name")?;
+    let mut rows = rows.query([project.0])?;
+    let mut out = Vec::new();
+    while let Some(r) = rows.next()? {
+        let (id, name): (i64, String) = (r.get(0)?, r.get(1)?);
+        let settings = settings_from(r.get::<_, Option<String>>(2)?.as_deref())?;
+        if name == ALL_QUEUES && settings == QueueSettings::default() {
+            continue;
+        }
+        let mut routes = conn.prepare_cached(
+            "SELECT scheduled, available, running, completed, cancelled, failed, id
+             FROM routes WHERE queue = ?1",
+        )?;
+        let mut routes = routes.query([id])?;
+        let mut counts = BTreeMap::new();
+        let mut oldest = None;
+        while let Some(r) = routes.next()? {
+            for (state, n) in JobState::ALL.iter().zip(counters(r, 0)?) {
+                if n > 0 {
+                    *counts.entry(*state).or_default() += n as u64;
+                }
+            }
+            if r.get::<_, i64>(1)? > 0 {
+                oldest = [oldest, oldest_waiting(conn, r.get(6)?)?].into_iter().flatten().min();
+            }
+        }
+        let oldest_waiting = oldest.map(time::from_micros);
+        out.push(QueueRecord { project, name, settings, counts, oldest_waiting });
+    }
+    Ok(out)
+}
+
+/// When the job of a route that has waited longest became due. Jobs are kept in claim order, in
+/// which a more urgent one may stand before one that has waited longer: as far as that can reach,
+/// and at most a page, is looked at.
+fn oldest_waiting(conn: &Connection, route: i64) -> Done<Option<i64>> {
+    let reach = mainspring_core::claim::priority_offset(9);
+    let mut oldest: Option<i64> = None;
+    let mut ready = conn.prepare_cached(
+        "SELECT run_at, ord FROM jobs INDEXED BY jobs_ready WHERE st = 11 AND route = ?1
+         ORDER BY ord, id LIMIT ?2",
+    )?;
+    let mut rows = ready.query([route, limits::PAGE as i64])?;
+    while let Some(r) = rows.next()? {
+        let (run_at, ord): (i64, i64) = (r.get(0)?, r.get(1)?);
+        if oldest.is_some_and(|oldest| ord.saturating_sub(reach) > oldest) {
+            break;
+        }
+        oldest = oldest.into_iter().chain([run_at]).min();
+    }
+    let held: Option<i64> = conn
+        .prepare_cached(
+            "SELECT min(run_at) FROM (SELECT run_at FROM jobs INDEXED BY jobs_held
+             WHERE st = 16 AND route = ?1 LIMIT ?2)",
+        )?
+        .query_row([route, limits::PAGE as i64], |r| r.get(0))?;
+    Ok([oldest, held].into_iter().flatten().min())
+}
+
+pub(crate) fn rollups(
+    conn: &Connection,
+    project: ProjectId,
+    from: i64,
+    until: i64,
+    group: GroupBy,
+    by_time: bool,
+) -> Done<Vec<RollupRow>> {
+    let name = match group {
+        GroupBy::Kind => "r.kind",
+        GroupBy::Queue => "q.name",
+        GroupBy::Schedule => "CAST(u.schedule AS TEXT)",
+        GroupBy::Nothing => "''",
+    };
+    let minute = if by_time { "u.minute" } else { "0" };
+    // Jobs without a schedule are no schedule's.
+    let only = if group == GroupBy::Schedule { "AND u.schedule <> 0" } else { "" };
+    let sql = format!(
+        "SELECT {name}, {minute}, u.outcome, u.bucket, sum(u.count), sum(u.total_us)
+         FROM rollups u CROSS JOIN routes r ON r.id = u.route CROSS JOIN queues q ON q.id = r.queue
+         WHERE u.minute >= ?1 AND u.minute < ?2 AND q.project = ?3 {only}
+         GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+    );
+    let mut rows = conn.prepare_cached(&sql)?;
+    let rows = rows.query_and_then([from, until, project.0], |r| -> Done<_> {
+        Ok(RollupRow {
+            name: r.get(0)?,
+            minute: r.get(1)?,
+            outcome: rows::code("a roll-up's outcome", r.get(2)?, AttemptOutcome::from_code)?,
+            bucket: r.get(3)?,
+            sum: RollupSum {
+                count: r.get::<_, i64>(4)?.max(0) as u64,
+                total_us: r.get::<_, i64>(5)?.max(0) as u64,
+            },
+        })
+    })?;
+    rows.collect()
+}
+
+pub(crate) fn recents(conn: &Connection, project: ProjectId) -> Done<Vec<(Scope, Recent)>> {
+    let mut rows = conn.prepare_cached("SELECT scope, name, list FROM recents WHERE project = ?1")?;
+    let rows = rows.query_and_then([project.0], |r| -> Done<_> {
+        let name: String = r.get(1)?;
+        let scope = match r.get::<_, i64>(0)? {
+            0 => Scope::Kind(name.into()),
+            1 => Scope::Queue(name.into()),
+            _ => Scope::Schedule(ScheduleId(name.parse().unwrap_or_default())),
+        };
+        Ok((scope, unpack_recent(&r.get::<_, Vec<u8>>(2)?)))
+    })?;
+    let mut all = rows.collect::<Done<Vec<_>>>()?;
+    all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(all)
 }

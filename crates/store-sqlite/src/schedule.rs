@@ -1,8 +1,8 @@
 //! Schedules are written, paused, looked at and fired.
 
-use crate::cache::us;
 use crate::enqueue::{at_most, check_len};
-use crate::row::{self, Row};
+use crate::names::us;
+use crate::rows::{self, Row};
 use crate::schema;
 use crate::tx::{Done, Tx, invalid, not_found};
 use jiff::Timestamp;
@@ -225,8 +225,8 @@ impl Tx<'_> {
 
     fn replace(&mut self, now: Timestamp, project: ProjectId, job: JobId) -> Done<()> {
         let Some(mut row) = Row::load(self.conn, job.0)? else { return Ok(()) };
-        let state = crate::cache::state_of(row.st)?;
-        if self.cache.routes[row.route_ix()].project != project || state.is_final() {
+        let state = crate::names::state_of(row.st)?;
+        if self.names.routes[row.route_ix()].project != project || state.is_final() {
             return Ok(());
         }
         if state == JobState::Running {
@@ -341,7 +341,7 @@ fn live_jobs(conn: &Connection, schedule: ScheduleId) -> Done<Vec<(JobId, JobSta
          ORDER BY schedule, id LIMIT ?2",
     )?;
     let rows = rows.query_and_then([schedule.0, LIVE], |r| -> Done<_> {
-        Ok((JobId(r.get(0)?), crate::cache::state_of(r.get(1)?)?))
+        Ok((JobId(r.get(0)?), crate::names::state_of(r.get(1)?)?))
     })?;
     rows.collect()
 }
@@ -354,13 +354,13 @@ pub(crate) fn schedule_record(r: &rusqlite::Row<'_>) -> Done<ScheduleRecord> {
         id: ScheduleId(r.get(0)?),
         project: ProjectId(r.get(1)?),
         name: r.get(2)?,
-        spec: row::json(r.get(3)?),
+        spec: rows::json(r.get(3)?),
         zone: r.get(4)?,
         next_fire: at(5)?,
         after_completion: r.get::<_, Option<i64>>(6)?.map(|us| Duration::from_micros(us.max(0) as u64)),
         fires: r.get::<_, i64>(7)?.max(0) as u64,
         last_fire: at(8)?,
-        paused: paused.map(|p| row::parse("a schedule's pause", &p)).transpose()?,
+        paused: paused.map(|p| rows::parse("a schedule's pause", &p)).transpose()?,
         version: r.get(10)?,
         source: r.get(11)?,
         created_at: time::from_micros(r.get(12)?),

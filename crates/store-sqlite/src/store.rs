@@ -3,7 +3,7 @@
 use crate::actor::Class;
 use crate::control::Step;
 use crate::open::Synchronous;
-use crate::{SqliteStore, read, read_stats, schedule};
+use crate::{SqliteStore, doctor, read, schedule};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mainspring_core::batch::{BatchRecord, NewBatch};
@@ -333,7 +333,7 @@ impl Reader for SqliteStore {
     }
 
     async fn queues(&self, project: ProjectId) -> Result<Vec<QueueRecord>> {
-        self.readers.read(move |conn| read_stats::queues(conn, project)).await
+        self.readers.read(move |conn| read::queues(conn, project)).await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRecord>> {
@@ -354,7 +354,7 @@ impl Reader for SqliteStore {
     }
 
     async fn counts(&self, project: ProjectId) -> Result<Vec<(String, String, JobState, u64)>> {
-        self.readers.read(move |conn| read_stats::counts(conn, project)).await
+        self.readers.read(move |conn| read::counts(conn, project)).await
     }
 
     async fn rollups(
@@ -365,11 +365,11 @@ impl Reader for SqliteStore {
         group: GroupBy,
         by_time: bool,
     ) -> Result<Vec<RollupRow>> {
-        self.readers.read(move |conn| read_stats::rollups(conn, project, from, until, group, by_time)).await
+        self.readers.read(move |conn| read::rollups(conn, project, from, until, group, by_time)).await
     }
 
     async fn recents(&self, project: ProjectId) -> Result<Vec<(Scope, Recent)>> {
-        self.readers.read(move |conn| read_stats::recents(conn, project)).await
+        self.readers.read(move |conn| read::recents(conn, project)).await
     }
 
     async fn running(&self, project: ProjectId, limit: u32) -> Result<Vec<JobRecord>> {
@@ -395,10 +395,10 @@ impl Reader for SqliteStore {
             Synchronous::Full => "full",
             Synchronous::Normal => "normal",
         };
-        self.readers.read(move |conn| read_stats::facts(conn, &path, synchronous)).await
+        self.readers.read(move |conn| doctor::facts(conn, &path, synchronous)).await
     }
 
     async fn audit(&self) -> Result<Vec<String>> {
-        self.readers.read(read_stats::audit).await
+        self.readers.read(doctor::audit).await
     }
 }

@@ -1,7 +1,7 @@
 //! What the policy lets go is deleted, oldest first, in bounded steps inside ordinary transactions.
 
-use crate::cache::{QueueIx, RouteIx, us};
 use crate::enqueue::at_most;
+use crate::names::{QueueIx, RouteIx, us};
 use crate::schema;
 use crate::tx::{Done, Tx};
 use jiff::Timestamp;
@@ -51,11 +51,11 @@ impl Tx<'_> {
     /// Finished jobs that go, oldest first, at most `n`.
     fn finished_beyond(&mut self, now: Timestamp, policy: &SweepPolicy, n: usize) -> Done<Vec<Old>> {
         let mut go: Vec<Old> = Vec::new();
-        for queue in 0..self.cache.queues.len() {
-            let keep: Retention = self.cache.queues[queue].settings.retention.unwrap_or(policy.jobs);
-            let routes = &self.cache.queues[queue].routes;
+        for queue in 0..self.names.queues.len() {
+            let keep: Retention = self.names.queues[queue].settings.retention.unwrap_or(policy.jobs);
+            let routes = &self.names.queues[queue].routes;
             let finished: i64 =
-                routes.iter().map(|r| self.cache.routes[*r].counts[3..].iter().sum::<i64>()).sum();
+                routes.iter().map(|r| self.names.routes[*r].counts[3..].iter().sum::<i64>()).sum();
             let surplus = (finished.max(0) as u64).saturating_sub(keep.count);
             go.extend(self.oldest(queue, (surplus as usize).min(n), |_| i64::MAX)?);
             let until = |age: Duration| us(time::minus(now, age));
@@ -91,9 +91,9 @@ impl Tx<'_> {
              WHERE st >= 13 AND st <= 15 AND route = ?1 AND st = ?2 AND finished_at < ?3
              ORDER BY finished_at, id LIMIT ?4",
         )?;
-        for route in &self.cache.queues[queue].routes {
+        for route in &self.names.queues[queue].routes {
             for (at, st) in FINISHED.into_iter().enumerate() {
-                if self.cache.routes[*route].counts[3 + at] <= 0 {
+                if self.names.routes[*route].counts[3 + at] <= 0 {
                     continue;
                 }
                 let rows = read.query_map(params![*route as i64 + 1, st, before(st), n as i64], |r| {
@@ -112,7 +112,7 @@ impl Tx<'_> {
     /// The oldest finished jobs of all, as many as free about `over` bytes.
     fn oldest_of_all(&self, over: u64, n: usize) -> Done<Vec<Old>> {
         let mut heap = BinaryHeap::new();
-        for queue in 0..self.cache.queues.len() {
+        for queue in 0..self.names.queues.len() {
             heap.extend(self.oldest(queue, n, |_| i64::MAX)?.into_iter().map(Reverse));
         }
         let mut length = self.conn.prepare_cached(
@@ -137,8 +137,8 @@ impl Tx<'_> {
         let mut delete = self.conn.prepare_cached("DELETE FROM jobs WHERE id = ?1")?;
         for (_, id, route, st) in old {
             delete.execute([id])?;
-            let state = crate::cache::state_of(*st)?;
-            self.cache.count(*route, state, -1);
+            let state = crate::names::state_of(*st)?;
+            self.names.count(*route, state, -1);
         }
         for (table, column) in SIDES {
             // Most jobs have nothing beside their row: one look for all of them first.
@@ -155,9 +155,9 @@ impl Tx<'_> {
                 delete.execute([id])?;
             }
         }
-        if high + 1 >= self.cache.next_job {
+        if high + 1 >= self.names.next_job {
             // Numbers are never given out again, not even when the newest job is gone.
-            self.set_meta("last_job", Some(&(self.cache.next_job - 1).to_string()))?;
+            self.set_meta("last_job", Some(&(self.names.next_job - 1).to_string()))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One transaction of the writer as the verbs see it, and how a verb may fail in it.
 
-use crate::cache::{Cache, QueueIx};
 use crate::fault;
+use crate::names::{Names, QueueIx};
 use mainspring_core::StoreError;
 use mainspring_core::batch::BatchCounts;
 use mainspring_core::claim::KeyState;
@@ -54,7 +54,7 @@ pub(crate) struct Key {
 /// One call's part of the transaction under way.
 pub(crate) struct Tx<'a> {
     pub conn: &'a Connection,
-    pub cache: &'a mut Cache,
+    pub names: &'a mut Names,
     /// Given out after the commit.
     pub hints: &'a mut Vec<Hint>,
     /// What this call adds to batches; an entry also says that the batch may be over.
@@ -67,9 +67,9 @@ pub(crate) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     /// A call begins.
-    pub fn new(conn: &'a Connection, cache: &'a mut Cache, hints: &'a mut Vec<Hint>) -> Tx<'a> {
+    pub fn new(conn: &'a Connection, names: &'a mut Names, hints: &'a mut Vec<Hint>) -> Tx<'a> {
         let (batches, freed, keys) = Default::default();
-        Tx { conn, cache, hints, batches, freed, keys }
+        Tx { conn, names, hints, batches, freed, keys }
     }
 
     /// Gives a hint once the transaction is committed.

@@ -203,7 +203,7 @@ macro_rules! record_sql {
     ($rest:expr) => {
         concat!(
             "SELECT ",
-            $crate::row::row_columns!(),
+            $crate::rows::row_columns!(),
             ", j.payload, q.project, q.name, r.kind, x.reason, x.error, x.output \
              FROM jobs j JOIN routes r ON r.id = j.route JOIN queues q ON q.id = r.queue \
              LEFT JOIN results x ON x.job = j.id ",
