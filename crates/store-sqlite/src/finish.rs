@@ -60,8 +60,12 @@ impl Tx<'_> {
             return Ok(Some(Finished::Stale));
         }
         if let Some(output) = &t.output {
+            // A row is there when the job was cancelled while it waited and then retried.
             self.conn
-                .prepare_cached("INSERT INTO results (job, output) VALUES (?1, ?2)")?
+                .prepare_cached(
+                    "INSERT INTO results (job, output) VALUES (?1, ?2)
+                     ON CONFLICT DO UPDATE SET output = excluded.output",
+                )?
                 .execute(params![t.job.0, output.as_str()])?;
         }
         self.names.moved(known.route, JobState::Running, JobState::Completed);

@@ -220,6 +220,12 @@ impl Tx<'_> {
         for job in &write.replace {
             self.replace(now, project, *job)?;
         }
+        if !write.replace.is_empty() {
+            // The end of a replaced job does not say when a schedule fires next: this fire does.
+            self.conn
+                .prepare_cached("UPDATE schedules SET next_fire = ?2 WHERE id = ?1")?
+                .execute(params![write.schedule.0, write.next_fire.map(us)])?;
+        }
         Ok(Fired::Written(made))
     }
 
