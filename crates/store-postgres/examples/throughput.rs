@@ -1,6 +1,6 @@
 //! How fast the store is, through its trait and with everything on: history, counters, roll-ups.
 //!
-//! `cargo run --release -p mainspring-store-postgres --example throughput -- postgres://…/empty_db [jobs]`
+//! `cargo run --release -p mainspring-store-postgres --example throughput -- postgres://…/empty_db [jobs] [phases]`
 //!
 //! Enqueues in batches of 1,000, then drains with one claiming and one finishing task as a node
 //! has them, then enqueues one by one from 16 callers, then measures from an enqueue to the claim
@@ -46,25 +46,50 @@ fn main() -> Outcomes {
     let url = args.next().ok_or("an address is missing: throughput postgres://…/empty_db [jobs]")?;
     let jobs = args.next().map_or(Ok(100_000), |n| n.parse())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(measure(&url, jobs))
+    let phases = args.next().unwrap_or_else(|| "batch,drain,single,latency".to_owned());
+    runtime.block_on(measure(&url, jobs, &phases))
 }
 
-async fn measure(url: &str, jobs: usize) -> Outcomes {
+async fn measure(url: &str, jobs: usize, phases: &str) -> Outcomes {
     let store = Arc::new(PostgresStore::connect(url, Options::default()).await?);
+    let node = join(&store, 1).await?;
+    for phase in phases.split(',') {
+        match phase {
+            "batch" => batches(&store, jobs).await?,
+            "drain" => {
+                let began = start();
+                let drained = drain(&store, node).await?;
+                println!("drain           {:>9.0} jobs/s ({drained} jobs)", rate(drained, began));
+            }
+            "single" => singles(&store, jobs / 4).await?,
+            "latency" => {
+                drain(&store, node).await?;
+                latency(&store, node).await?;
+            }
+            other => return Err(format!("unknown phase {other:?}: batch, drain, single, latency").into()),
+        }
+    }
+    let wrong = store.audit().await?;
+    for line in &wrong {
+        println!("WRONG: {line}");
+    }
+    println!("{:?}", store.counts(ProjectId::DEFAULT).await?);
+    store.close().await;
+    if wrong.is_empty() { Ok(()) } else { Err("the store disagrees with itself".into()) }
+}
+
+async fn batches(store: &PostgresStore, jobs: usize) -> Outcomes {
     let began = start();
     for first in (0..jobs).step_by(BATCH) {
         let list = (first..(first + BATCH).min(jobs)).map(job).collect();
         store.enqueue(now(), ProjectId::DEFAULT, list).await?;
     }
     println!("enqueue-batch   {:>9.0} jobs/s", rate(jobs, began));
+    Ok(())
+}
 
-    let node = join(&store, 1).await?;
+async fn singles(store: &Arc<PostgresStore>, singles: usize) -> Outcomes {
     let began = start();
-    let drained = drain(&store, node).await?;
-    println!("drain           {:>9.0} jobs/s ({drained} jobs)", rate(drained, began));
-
-    let began = start();
-    let singles = jobs / 4;
     let callers: Vec<_> = (0..16)
         .map(|caller| {
             let store = store.clone();
@@ -80,17 +105,7 @@ async fn measure(url: &str, jobs: usize) -> Outcomes {
         caller.await??;
     }
     println!("enqueue-single  {:>9.0} jobs/s (16 callers)", rate(singles, began));
-    drain(&store, node).await?;
-    latency(&store, node).await?;
-
-    let wrong = store.audit().await?;
-    for line in &wrong {
-        println!("WRONG: {line}");
-    }
-    let counts = store.counts(ProjectId::DEFAULT).await?;
-    println!("{counts:?}");
-    store.close().await;
-    if wrong.is_empty() { Ok(()) } else { Err("the store disagrees with itself".into()) }
+    Ok(())
 }
 
 async fn join(store: &PostgresStore, id: i64) -> Outcomes<NodeId> {
