@@ -68,13 +68,14 @@ macro_rules! take_sql {
     };
 }
 
-/// The first of each route that nobody else is taking: (route, how many).
+/// The first of each route that nobody else is taking: (route, how many, from which place on).
 const TAKE: &str = take_sql!(
     "taken AS (
         DELETE FROM ready WHERE ctid = ANY(ARRAY(
-            SELECT x.at FROM unnest($4::integer[], $5::bigint[]) u(route, n)
+            SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, n, floor)
             CROSS JOIN LATERAL (
-                SELECT ctid AS at FROM ready WHERE route = u.route ORDER BY ord, job LIMIT u.n
+                SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
+                ORDER BY ord, job LIMIT u.n
                 FOR UPDATE SKIP LOCKED) x))
         RETURNING route, ord, job, attempt, key_id)"
 );
@@ -199,6 +200,7 @@ impl Inner {
             let keys: Vec<Option<i64>> = ready.iter().map(|d| d.key_id).collect();
             conn.execute(PROMOTE, &[&routes, &ords, &jobs, &attempts, &keys]).await?;
             for due in &ready {
+                self.floors.placed(due.route.id, due.ord);
                 fx.figures.moved(due.route.id, JobState::Scheduled, JobState::Available, 1);
             }
         }
@@ -276,10 +278,20 @@ impl Inner {
                 return Ok((rows, got, Some(judged)));
             }
             let (routes, shares) = self.shares(conn, &routes, want).await?;
+            let floors: Vec<i64> = match routes.as_slice() {
+                [only] => vec![self.floors.of(*only, us)],
+                several => vec![i64::MIN; several.len()],
+            };
             let shard = self.shard(Lanes::CLAIM);
-            let args: crate::link::Args<'_> = &[&request.node.0, &us, &shard, &routes, &shares];
+            let args: crate::link::Args<'_> = &[&request.node.0, &us, &shard, &routes, &shares, &floors];
             let (rows, ()) = try_join(conn.query(TAKE, args), conn.commit()).await?;
-            Ok((rows, ClaimBatch::default(), None))
+            if let ([route], [floor]) = (routes.as_slice(), floors.as_slice()) {
+                let last = rows.iter().map(|row| row.get(0)).max().unwrap_or(i64::MIN);
+                self.floors.ended(*route, us, *floor, (rows.len(), want as usize), last);
+            }
+            // What stands before the floor has not been looked at.
+            let more = floors.iter().any(|f| *f > i64::MIN) && rows.len() < want as usize;
+            Ok((rows, ClaimBatch { more, ..Default::default() }, None))
         })?;
         if judged.as_ref().is_some_and(|j: &Judged| j.hint_jobs) {
             self.hint(Hint::Jobs);

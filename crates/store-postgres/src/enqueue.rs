@@ -9,6 +9,7 @@ use crate::actor::EnqueueCall;
 use crate::effects::Effects;
 use crate::link::{Conn, Fault, Step, transact};
 use crate::names::RouteInfo;
+use crate::uniques::{self, Fate, find_duplicates};
 use crate::{Inner, Lanes, batch, keys, rows};
 use futures_util::future::try_join;
 use mainspring_core::claim;
@@ -16,7 +17,7 @@ use mainspring_core::error::Result;
 use mainspring_core::job::{Enqueued, JobState, NewJob, Origin};
 use mainspring_core::retry::Backoff;
 use mainspring_core::{JobId, ProjectId, StoreError, limits, time};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A job to be, with what a transaction must know of it.
@@ -40,17 +41,6 @@ struct Draft<'a> {
     key_id: Option<i64>,
 }
 
-/// What an entry turned out to be.
-#[derive(Clone, Copy)]
-enum Fate {
-    /// Nth of those written.
-    New(usize),
-    /// A job that was there.
-    Old(i64),
-    /// The same as an earlier entry.
-    Same(usize),
-}
-
 macro_rules! insert_sql {
     ($names:literal, $arrays:literal, $last:literal) => {
         concat!(
@@ -69,14 +59,18 @@ macro_rules! insert_sql {
     };
 }
 
-/// Jobs with nothing special.
+/// Jobs with nothing special, and their counters: a transaction by itself.
 const INSERT_PLAIN: &str = concat!(
     insert_sql!("", "", ""),
     "0 FROM input),
      r AS (INSERT INTO ready (route, ord, job, attempt)
            SELECT route, ord, id, 0 FROM input WHERE run_at <= created_at),
      s AS (INSERT INTO scheduled (run_at, job, ord, route, attempt)
-           SELECT run_at, id, ord, route, 0 FROM input WHERE run_at > created_at)
+           SELECT run_at, id, ord, route, 0 FROM input WHERE run_at > created_at),
+     c AS (INSERT INTO counters (route, state, shard, n)
+           SELECT route, state, $11::smallint, n
+           FROM unnest($8::integer[], $9::smallint[], $10::bigint[]) k(route, state, n)
+           ON CONFLICT (route, state, shard) DO UPDATE SET n = counters.n + excluded.n)
      SELECT id FROM input"
 );
 
@@ -97,43 +91,8 @@ const INSERT_FULL: &str = concat!(
      SELECT id FROM input"
 );
 
-const FIND_FIRES: &str = "
-    SELECT u.i, j.id FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::integer[])
-        u(schedule, origin, at, i)
-    JOIN jobs j ON j.schedule = u.schedule AND j.origin = u.origin AND j.scheduled_for = u.at
-        AND j.scheduled_for IS NOT NULL";
-
-/// Takes the keys' rows, in order; job 0 is nobody.
-const TAKE_UNIQUES: &str = "
-    INSERT INTO uniques (project, key, job)
-    SELECT project, key, 0 FROM unnest($1::bigint[], $2::text[]) u(project, key) ORDER BY 1, 2
-    ON CONFLICT (project, key) DO UPDATE SET job = uniques.job
-    RETURNING project, key, job, until";
-
-const SET_UNIQUES: &str = "
-    UPDATE uniques q SET job = u.job, until = u.until
-    FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) u(project, key, job, until)
-    WHERE q.project = u.project AND q.key = u.key";
-
 const LIVE_FIRES: &str =
     "INSERT INTO live_fires (schedule, job) SELECT * FROM unnest($1::bigint[], $2::bigint[])";
-
-/// Who holds a unique key now.
-struct Holder {
-    job: Option<Fate>,
-    until: Option<i64>,
-    state: JobState,
-}
-
-/// The nominal fire that makes a job unique.
-fn fire_key(job: &NewJob) -> Option<(i64, i16, i64)> {
-    match (job.schedule, job.origin) {
-        (Some((schedule, Some(at))), Origin::Fire | Origin::Backfill) => {
-            Some((schedule.0, job.origin.code(), time::micros(at)))
-        }
-        _ => None,
-    }
-}
 
 impl Inner {
     /// Checks what every caller must have checked, and sees to routes and marks.
@@ -170,8 +129,12 @@ impl Inner {
             .collect();
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
         let (all, hint) = transact!(&self.reach, self.lanes.enqueue, |conn| {
+            if let Some(drafts) = self.all_plain(&entries)? {
+                let ids = self.insert_plain(conn, &drafts).await?;
+                let made = |id: &i64| Enqueued { id: JobId(*id), duplicate: false };
+                return Ok((ids.iter().map(made).collect(), true));
+            }
             let mut fx = Effects::default();
-            conn.prepare(&[INSERT_PLAIN]).await?;
             let begin = conn.begin();
             let insert = self.insert(conn, &entries, &mut fx);
             let ((), all) = try_join(begin, insert).await?;
@@ -183,6 +146,46 @@ impl Inner {
         }
         let mut all = all.into_iter();
         Ok(calls.iter().map(|call| all.by_ref().take(call.jobs.len()).collect()).collect())
+    }
+
+    /// The drafts, if none of them has anything special.
+    fn all_plain<'a>(&self, entries: &'a [Entry<'a>]) -> Step<Option<Vec<Draft<'a>>>> {
+        let mut drafts = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let draft = self.draft(entry)?;
+            if draft.special() || self.names.queue(draft.route.queue_id).settings.fair {
+                return Ok(None);
+            }
+            drafts.push(draft);
+        }
+        Ok(Some(drafts))
+    }
+
+    /// The one statement of plain jobs. Gives the ids in order of the drafts.
+    async fn insert_plain(&self, conn: &Conn, drafts: &[Draft<'_>]) -> Step<Vec<i64>> {
+        let mut counts = BTreeMap::<(i32, i16), i64>::new();
+        for draft in drafts {
+            self.floors.placed(draft.route.id, draft.ord);
+            *counts.entry((draft.route.id, draft.state().code())).or_default() += 1;
+        }
+        let (keys, n): (Vec<(i32, i16)>, Vec<i64>) = counts.into_iter().unzip();
+        let (counted, states): (Vec<i32>, Vec<i16>) = keys.into_iter().unzip();
+        let shard = self.shard(Lanes::ENQUEUE);
+        let c = Columns::of(drafts);
+        let args: crate::link::Args<'_> = &[
+            &c.created,
+            &c.run_at,
+            &c.ord,
+            &c.routes,
+            &c.priorities,
+            &c.max,
+            &c.payloads,
+            &counted,
+            &states,
+            &n,
+            &shard,
+        ];
+        numbers(&conn.query(INSERT_PLAIN, args).await?, drafts.len())
     }
 
     /// Writes jobs within a transaction; answers in order.
@@ -202,10 +205,11 @@ impl Inner {
         keys::assign(self, conn, &mut drafts).await?;
         batch::joined(conn, &batch_totals(entries, &fates)).await?;
         let ids = write(conn, &drafts).await?;
-        after_write(conn, &drafts, &ids, entries, &fates, &holders).await?;
+        uniques::remember(conn, &holders, &ids).await?;
+        remember_fires(conn, &drafts, &ids).await?;
         for draft in &drafts {
-            let state = if draft.later { JobState::Scheduled } else { JobState::Available };
-            fx.figures.add(draft.route.id, state, 1);
+            self.floors.placed(draft.route.id, draft.ord);
+            fx.figures.add(draft.route.id, draft.state(), 1);
             fx.hint_jobs = true;
         }
         Ok(fates
@@ -262,7 +266,11 @@ impl Draft<'_> {
         self.entry.batch()
     }
 
-    /// Whether it needs more columns than the plain statement has.
+    fn state(&self) -> JobState {
+        if self.later { JobState::Scheduled } else { JobState::Available }
+    }
+
+    /// Whether it needs more than the plain statement.
     fn special(&self) -> bool {
         let job = self.entry.job;
         self.batch().is_some()
@@ -291,178 +299,93 @@ fn batch_totals(entries: &[Entry<'_>], fates: &[Fate]) -> BTreeMap<i64, (i64, i6
     totals
 }
 
-type Holders<'a> = HashMap<(i64, &'a str), Holder>;
-
-/// Finds which entries are new. Keys stay locked to the end of the transaction.
-async fn find_duplicates<'a>(
-    inner: &Inner,
-    conn: &Conn,
-    entries: &[Entry<'a>],
-) -> Step<(Vec<Fate>, Holders<'a>)> {
-    let mut fires = find_fires(conn, entries).await?;
-    let mut holders = take_uniques(inner, conn, entries).await?;
-    let mut fates = Vec::with_capacity(entries.len());
-    let mut new = 0;
-    for entry in entries {
-        let fire = fire_key(entry.job);
-        if let Some(fate) = fire.and_then(|f| fires.get(&f)) {
-            fates.push(*fate);
-            continue;
-        }
-        let unique = entry.job.unique.as_ref();
-        if let Some(unique) = unique {
-            let key = (entry.project.0, unique.key.as_str());
-            let holder = holders
-                .get(&key)
-                .filter(|h| h.until.is_none_or(|until| entry.now < until) && unique.states.has(h.state));
-            if let Some(fate) = holder.and_then(|h| h.job) {
-                fates.push(fate);
-                continue;
-            }
-            let until = unique
-                .period
-                .map(|p| entry.now.saturating_add(i64::try_from(p.as_micros()).unwrap_or(i64::MAX)));
-            let due = entry.job.run_at.is_none_or(|at| time::micros(at) <= entry.now);
-            let state = if due { JobState::Available } else { JobState::Scheduled };
-            holders.insert(key, Holder { job: Some(Fate::Same(new)), until, state });
-        }
-        if let Some(fire) = fire {
-            fires.insert(fire, Fate::Same(new));
-        }
-        fates.push(Fate::New(new));
-        new += 1;
-    }
-    Ok((fates, holders))
+/// What every job has, by column.
+struct Columns<'a> {
+    created: Vec<i64>,
+    run_at: Vec<i64>,
+    ord: Vec<i64>,
+    routes: Vec<i32>,
+    priorities: Vec<i16>,
+    max: Vec<i32>,
+    payloads: Vec<&'a str>,
 }
 
-async fn find_fires(conn: &Conn, entries: &[Entry<'_>]) -> Step<HashMap<(i64, i16, i64), Fate>> {
-    let wanted: Vec<(i64, i16, i64)> = entries.iter().filter_map(|e| fire_key(e.job)).collect();
-    if wanted.is_empty() {
-        return Ok(HashMap::new());
+impl<'a> Columns<'a> {
+    fn of(drafts: &[Draft<'a>]) -> Columns<'a> {
+        Columns {
+            created: drafts.iter().map(|d| d.entry.now).collect(),
+            run_at: drafts.iter().map(|d| d.run_at).collect(),
+            ord: drafts.iter().map(|d| d.ord).collect(),
+            routes: drafts.iter().map(|d| d.route.id).collect(),
+            priorities: drafts.iter().map(|d| d.entry.job.priority.into()).collect(),
+            max: drafts.iter().map(|d| d.entry.job.retry.max_attempts as i32).collect(),
+            payloads: drafts.iter().map(|d| d.entry.job.payload.as_str()).collect(),
+        }
     }
-    let schedules: Vec<i64> = wanted.iter().map(|f| f.0).collect();
-    let origins: Vec<i16> = wanted.iter().map(|f| f.1).collect();
-    let fires: Vec<i64> = wanted.iter().map(|f| f.2).collect();
-    let places: Vec<i32> = (0..wanted.len() as i32).collect();
-    let found = conn.query(FIND_FIRES, &[&schedules, &origins, &fires, &places]).await?;
-    Ok(found.iter().map(|row| (wanted[row.get::<_, i32>(0) as usize], Fate::Old(row.get(1)))).collect())
 }
 
-async fn take_uniques<'a>(inner: &Inner, conn: &Conn, entries: &[Entry<'a>]) -> Step<Holders<'a>> {
-    let mut wanted: Vec<(i64, &str)> =
-        entries.iter().filter_map(|e| e.job.unique.as_ref().map(|u| (e.project.0, u.key.as_str()))).collect();
-    if wanted.is_empty() {
-        return Ok(HashMap::new());
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
-    let (projects, keys): (Vec<i64>, Vec<&str>) = wanted.iter().copied().unzip();
-    let taken = conn.query(TAKE_UNIQUES, &[&projects, &keys]).await?;
-    let ids: Vec<i64> = taken.iter().map(|row| row.get(2)).filter(|id| *id != 0).collect();
-    // A second statement: it sees what was committed while the keys were waited for.
-    let states = rows::states(inner, conn, &ids).await?;
-    let mut holders = HashMap::new();
-    for row in &taken {
-        let (project, key): (i64, &str) = (row.get(0), row.get(1));
-        let Ok(at) = wanted.binary_search(&(project, key)) else { continue };
-        let Some(state) = states.get(&row.get(2)).copied() else { continue };
-        holders.insert(wanted[at], Holder { job: Some(Fate::Old(row.get(2))), until: row.get(3), state });
-    }
-    Ok(holders)
-}
-
-/// The one INSERT. Gives the ids in order of the drafts.
-async fn write(conn: &Conn, drafts: &[Draft<'_>]) -> Step<Vec<i64>> {
-    if drafts.is_empty() {
-        return Ok(vec![]);
-    }
-    let created: Vec<i64> = drafts.iter().map(|d| d.entry.now).collect();
-    let run_at: Vec<i64> = drafts.iter().map(|d| d.run_at).collect();
-    let ord: Vec<i64> = drafts.iter().map(|d| d.ord).collect();
-    let routes: Vec<i32> = drafts.iter().map(|d| d.route.id).collect();
-    let priorities: Vec<i16> = drafts.iter().map(|d| d.entry.job.priority.into()).collect();
-    let max: Vec<i32> = drafts.iter().map(|d| d.entry.job.retry.max_attempts as i32).collect();
-    let payloads: Vec<&str> = drafts.iter().map(|d| d.entry.job.payload.as_str()).collect();
-    let rows = if drafts.iter().any(Draft::special) {
-        let job = |i: usize| drafts[i].entry.job;
-        let all = 0..drafts.len();
-        let backoff: Vec<Option<String>> =
-            all.clone().map(|i| rows::backoff_text(&job(i).retry.backoff)).collect();
-        let timeout: Vec<Option<i64>> =
-            all.clone().map(|i| job(i).timeout.map(|t| t.as_micros() as i64)).collect();
-        let fail: Vec<Option<bool>> =
-            all.clone().map(|i| (!job(i).retry.retry_timeouts).then_some(true)).collect();
-        let expires: Vec<Option<i64>> = all.clone().map(|i| job(i).expires_at.map(time::micros)).collect();
-        let key: Vec<Option<&str>> = all.clone().map(|i| job(i).key.as_deref()).collect();
-        let key_id: Vec<Option<i64>> = drafts.iter().map(|d| d.key_id).collect();
-        let key_limit: Vec<Option<i32>> =
-            all.clone().map(|i| job(i).key_limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX))).collect();
-        let uniq: Vec<Option<&str>> =
-            all.clone().map(|i| job(i).unique.as_ref().map(|u| u.key.as_str())).collect();
-        let batch: Vec<Option<i64>> = drafts.iter().map(Draft::batch).collect();
-        let schedule: Vec<Option<i64>> = all.clone().map(|i| job(i).schedule.map(|s| s.0.0)).collect();
-        let fire: Vec<Option<i64>> =
-            all.clone().map(|i| job(i).schedule.and_then(|s| s.1).map(time::micros)).collect();
-        let origin: Vec<i16> = all.map(|i| job(i).origin.code()).collect();
-        let args: crate::link::Args<'_> = &[
-            &created,
-            &run_at,
-            &ord,
-            &routes,
-            &priorities,
-            &max,
-            &payloads,
-            &backoff,
-            &timeout,
-            &fail,
-            &expires,
-            &key,
-            &key_id,
-            &key_limit,
-            &uniq,
-            &batch,
-            &schedule,
-            &fire,
-            &origin,
-        ];
-        conn.query(INSERT_FULL, args).await?
-    } else {
-        conn.query(INSERT_PLAIN, &[&created, &run_at, &ord, &routes, &priorities, &max, &payloads]).await?
-    };
+/// The numbers an insert gave, in order: they were drawn in order of the input.
+fn numbers(rows: &[tokio_postgres::Row], wanted: usize) -> Step<Vec<i64>> {
     let mut ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    if ids.len() != drafts.len() {
+    if ids.len() != wanted {
         return Err(Fault::Refused(StoreError::Internal("an insert gave too few numbers".into())));
     }
-    // Numbers were drawn in order of the input.
     ids.sort_unstable();
     Ok(ids)
 }
 
-/// Unique keys get their new holders, schedules their live jobs.
-async fn after_write(
-    conn: &Conn,
-    drafts: &[Draft<'_>],
-    ids: &[i64],
-    entries: &[Entry<'_>],
-    fates: &[Fate],
-    holders: &Holders<'_>,
-) -> Step<()> {
-    if !holders.is_empty() || entries.iter().any(|e| e.job.unique.is_some()) {
-        let mut set: Vec<(i64, &str, i64, Option<i64>)> = holders
-            .iter()
-            .filter_map(|((project, key), holder)| match holder.job {
-                Some(Fate::Same(n)) => Some((*project, *key, ids[n], holder.until)),
-                _ => None,
-            })
-            .collect();
-        set.sort_unstable();
-        debug_assert!(set.len() <= fates.len());
-        let projects: Vec<i64> = set.iter().map(|s| s.0).collect();
-        let keys: Vec<&str> = set.iter().map(|s| s.1).collect();
-        let jobs: Vec<i64> = set.iter().map(|s| s.2).collect();
-        let until: Vec<Option<i64>> = set.iter().map(|s| s.3).collect();
-        conn.execute(SET_UNIQUES, &[&projects, &keys, &jobs, &until]).await?;
+/// The one INSERT of jobs of all kinds. Gives the ids in order of the drafts.
+async fn write(conn: &Conn, drafts: &[Draft<'_>]) -> Step<Vec<i64>> {
+    if drafts.is_empty() {
+        return Ok(vec![]);
     }
+    let c = Columns::of(drafts);
+    let job = |i: usize| drafts[i].entry.job;
+    let all = 0..drafts.len();
+    let us = |d: std::time::Duration| d.as_micros() as i64;
+    let backoff: Vec<Option<String>> =
+        all.clone().map(|i| rows::backoff_text(&job(i).retry.backoff)).collect();
+    let timeout: Vec<Option<i64>> = all.clone().map(|i| job(i).timeout.map(us)).collect();
+    let fail: Vec<Option<bool>> =
+        all.clone().map(|i| (!job(i).retry.retry_timeouts).then_some(true)).collect();
+    let expires: Vec<Option<i64>> = all.clone().map(|i| job(i).expires_at.map(time::micros)).collect();
+    let key: Vec<Option<&str>> = all.clone().map(|i| job(i).key.as_deref()).collect();
+    let key_id: Vec<Option<i64>> = drafts.iter().map(|d| d.key_id).collect();
+    let key_limit: Vec<Option<i32>> =
+        all.clone().map(|i| job(i).key_limit.map(|n| i32::try_from(n).unwrap_or(i32::MAX))).collect();
+    let uniq: Vec<Option<&str>> =
+        all.clone().map(|i| job(i).unique.as_ref().map(|u| u.key.as_str())).collect();
+    let batch: Vec<Option<i64>> = drafts.iter().map(Draft::batch).collect();
+    let schedule: Vec<Option<i64>> = all.clone().map(|i| job(i).schedule.map(|s| s.0.0)).collect();
+    let fire: Vec<Option<i64>> =
+        all.clone().map(|i| job(i).schedule.and_then(|s| s.1).map(time::micros)).collect();
+    let origin: Vec<i16> = all.map(|i| job(i).origin.code()).collect();
+    let args: crate::link::Args<'_> = &[
+        &c.created,
+        &c.run_at,
+        &c.ord,
+        &c.routes,
+        &c.priorities,
+        &c.max,
+        &c.payloads,
+        &backoff,
+        &timeout,
+        &fail,
+        &expires,
+        &key,
+        &key_id,
+        &key_limit,
+        &uniq,
+        &batch,
+        &schedule,
+        &fire,
+        &origin,
+    ];
+    numbers(&conn.query(INSERT_FULL, args).await?, drafts.len())
+}
+
+/// Schedules remember their live jobs.
+async fn remember_fires(conn: &Conn, drafts: &[Draft<'_>], ids: &[i64]) -> Step<()> {
     let live: Vec<(i64, i64)> = drafts
         .iter()
         .zip(ids)

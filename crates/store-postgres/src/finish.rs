@@ -373,6 +373,9 @@ impl Inner {
             let attempts: Vec<i32> = list.iter().map(|a| a.attempt).collect();
             let keys: Vec<Option<i64>> = list.iter().map(|a| a.key_id).collect();
             if due {
+                for again in &list {
+                    self.floors.placed(again.route.id, again.ord);
+                }
                 conn.execute(TO_READY, &[&routes, &ords, &jobs, &attempts, &keys]).await?;
             } else {
                 let run_at: Vec<i64> = list.iter().map(|a| a.run_at).collect();

@@ -25,6 +25,7 @@ mod enqueue;
 mod events;
 mod filter;
 mod finish;
+mod floors;
 mod hints;
 mod judge;
 mod keys;
@@ -38,6 +39,7 @@ mod schedule;
 mod schema;
 mod store;
 mod sweep;
+mod uniques;
 
 use crate::actor::{Desk, EnqueueCall, FinishCall};
 use crate::link::{Args, Lane, Reach, transact};
@@ -106,6 +108,7 @@ pub(crate) struct Inner {
     pub lanes: Lanes,
     pub names: names::Names,
     pub hints: hints::Hints,
+    pub floors: floors::Floors,
     /// Where the next walk of the cleaner begins.
     pub sweep_from: Mutex<i64>,
     readers: Vec<Lane>,
@@ -129,6 +132,7 @@ impl PostgresStore {
             lanes: Lanes::default(),
             names: names::Names::default(),
             hints: hints::Hints::default(),
+            floors: floors::Floors::default(),
             sweep_from: Mutex::default(),
             readers: (0..options.readers.max(1)).map(|_| Lane::default()).collect(),
             turn: AtomicUsize::new(0),
