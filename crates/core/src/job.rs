@@ -1,4 +1,6 @@
 //! The nouns of the queue: a job, its states, its attempts, a claimed attempt.
+//!
+//! Long because it is the one list of the words that everything else is written in.
 
 use crate::ids::{BatchId, JobId, NodeId, ProjectId, ScheduleId};
 use crate::json::Json;
