@@ -43,6 +43,7 @@ impl Job for Order {
     }
 }
 
+/// Runs it, on a store of its own that goes away afterwards.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;

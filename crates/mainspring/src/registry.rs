@@ -9,6 +9,7 @@ use mainspring_core::Json;
 use mainspring_core::job::{DEFAULT_PRIORITY, DEFAULT_QUEUE, NewJob, check_name};
 use mainspring_core::limits;
 use mainspring_core::retry::RetryPolicy;
+use mainspring_core::schedule::ScheduleSpec;
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
@@ -144,6 +145,7 @@ pub trait Pack {
 pub struct Registry {
     kinds: BTreeMap<Arc<str>, Entry>,
     state: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    schedules: Vec<ScheduleSpec>,
     mistakes: Vec<String>,
 }
 
@@ -195,6 +197,19 @@ impl Registry {
         self
     }
 
+    /// Adds a schedule: every node that starts with this list writes it to the default project, which
+    /// changes nothing when it is there already. Taking it from the list does not delete it.
+    pub fn schedule(mut self, spec: ScheduleSpec) -> Self {
+        if let Err((field, text)) = spec.check() {
+            self.mistakes.push(format!("schedule {:?}: {field}: {text}", spec.name));
+        }
+        if self.schedules.iter().any(|s| s.name == spec.name) {
+            self.mistakes.push(format!("schedule {:?} is given twice", spec.name));
+        }
+        self.schedules.push(spec);
+        self
+    }
+
     /// Adds what a pack brings.
     pub fn pack(self, pack: &impl Pack) -> Self {
         pack.register(self)
@@ -213,6 +228,11 @@ impl Registry {
     /// Every kind in order of its name.
     pub fn kinds(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         self.kinds.iter()
+    }
+
+    /// The schedules in the order in which they were added.
+    pub fn schedules(&self) -> &[ScheduleSpec] {
+        &self.schedules
     }
 
     /// The shared value of this type.

@@ -140,6 +140,8 @@ async fn a_job_that_waits_is_told_why_by_every_reason() {
     .await;
     node.until(endless, |d| d.job.state == S::Running).await;
     assert_eq!(words(&client, None, endless).await, ["running"]);
+    // The pace of before is forgotten: nothing is claimed ahead.
+    nap(300).await;
     let waits = put(|_| ()).await;
     assert_eq!(words(&client, None, waits).await, ["slots_busy"]);
     client.change_queue("default", |q| q.max_running = Some(1)).await.unwrap();

@@ -295,3 +295,86 @@ fn mistakes_are_told_before_anything_starts() {
     assert!(build(Registry::new(), |b| b.lease(Duration::from_millis(1))).starts_with("lease:"));
     assert!(build(Registry::new(), |b| b.queues(["*"])).starts_with("queues:"));
 }
+
+#[tokio::test]
+async fn schedules_of_the_registry_are_written_at_the_start_and_fire() {
+    use mainspring::core::schedule::ScheduleSpec;
+    use mainspring::core::trigger::Trigger;
+    let every = Trigger::Every { interval: Duration::from_secs(1), from: None };
+    let registry = || sleeper(Registry::new()).schedule(ScheduleSpec::new("often", every.clone(), "sleep"));
+    assert!(registry().schedule(ScheduleSpec::new("often", every.clone(), "sleep")).check().is_err());
+    let store = MemoryStore::new();
+    let mut node = start_with(store.clone(), registry(), |b| b);
+    let (name, jobs) = node
+        .event(|e| {
+            if let NodeEvent::Fired { schedule, jobs, .. } = e {
+                Some((schedule.clone(), jobs.clone()))
+            } else {
+                None
+            }
+        })
+        .await;
+    assert_eq!((&*name, jobs.len()), ("often", 1));
+    let detail = node.finished(jobs[0]).await;
+    let late = time::since(detail.job.scheduled_for.unwrap(), detail.job.started_at.unwrap());
+    assert!(late < ms(700), "it started {late:?} late");
+    let version = node.client.schedule("often").await.unwrap().0.version;
+    node.stop().await;
+    let again = start_with(store, registry(), |b| b);
+    again.finished(again.enqueue("sleep").await).await;
+    assert_eq!(
+        again.client.schedule("often").await.unwrap().0.version,
+        version,
+        "writing the same changes nothing"
+    );
+    again.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_too_far_off_stops_claims_and_is_told() {
+    let (faulty, mut node) = {
+        let store = MemoryStore::new();
+        let faulty = Faulty::new(store.clone());
+        faulty.set(|f| f.server_ahead = Some(Duration::from_secs(3600)));
+        let node = builder(Arc::new(faulty.clone()), sleeper(Registry::new())).build().unwrap();
+        (faulty, run(store, node))
+    };
+    let by = node.event(|e| if let NodeEvent::Skewed(by) = e { Some(*by) } else { None }).await;
+    assert!(by.is_some_and(|by| by > Duration::from_secs(3590)), "{by:?}");
+    let id = node.enqueue("sleep").await;
+    nap(300).await;
+    assert_eq!(stand(&node.until(id, |_| true).await).0, S::Available);
+    // A small offset is followed: rows carry the database's time.
+    faulty.set(|f| f.server_ahead = Some(Duration::from_secs(30)));
+    let by = node.event(|e| if let NodeEvent::Skewed(by) = e { Some(*by) } else { None }).await;
+    assert_eq!(by, None);
+    let job = node.finished(id).await.job;
+    let ahead = time::since(mainspring::clock::SystemClock::machine_time(), job.finished_at.unwrap());
+    assert!(ahead > Duration::from_secs(25) && ahead < Duration::from_secs(31), "{ahead:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_claim_strands_nothing() {
+    let (faulty, node) = faulty(sleeper(Registry::new()));
+    node.client.pause_queue("default", None, None).await.unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(node.enqueue("sleep").await);
+    }
+    let long = node.enqueue_with("sleep", |j| {
+        j.queue = "other".into();
+        j.payload = Json::trusted("1500");
+    });
+    let long = long.await;
+    node.until(long, |d| d.job.state == S::Running).await;
+    faulty.set(|f| f.lose_reply = Some(("claim", 1)));
+    node.client.resume_queue("default").await.unwrap();
+    for id in &ids {
+        let detail = node.finished(*id).await;
+        assert_eq!((stand(&detail), detail.job.deaths), ((S::Completed, Some(A::Succeeded), 2), 0));
+    }
+    // What was in its hand all the while is not touched.
+    assert_eq!(stand(&node.finished(long).await), (S::Completed, Some(A::Succeeded), 1));
+    node.stop().await;
+}

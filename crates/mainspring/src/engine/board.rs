@@ -25,7 +25,8 @@ pub struct Board {
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<Claimed>,
+    /// With the time at which they came, by the steady clock.
+    ready: VecDeque<(Timestamp, Claimed)>,
     free: Vec<usize>,
     /// Slots given a task that has not begun.
     unbegun: Vec<usize>,
@@ -86,13 +87,14 @@ impl Board {
         }
     }
 
-    /// Puts claimed jobs on the board. After [`Board::close`] they come back.
-    pub fn put(&self, jobs: Vec<Claimed>) -> Vec<Claimed> {
+    /// Puts claimed jobs on the board at `now` (by the steady clock). After [`Board::close`] they come
+    /// back.
+    pub fn put(&self, jobs: Vec<Claimed>, now: Timestamp) -> Vec<Claimed> {
         let mut state = lock(&self.state);
         if state.closed {
             return jobs;
         }
-        state.ready.extend(jobs);
+        state.ready.extend(jobs.into_iter().map(|job| (now, job)));
         Vec::new()
     }
 
@@ -117,6 +119,7 @@ impl Board {
             }
         }
         let job = if generation == state.generation { state.ready.pop_front() } else { None };
+        let job = job.map(|(_, job)| job);
         if job.is_none() {
             state.free.push(slot);
         }
@@ -139,19 +142,29 @@ impl Board {
     pub fn close(&self) -> Vec<Claimed> {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.ready.drain(..).collect()
+        state.ready.drain(..).map(|(_, job)| job).collect()
     }
 
     /// Takes the waiting jobs off the board.
     pub fn take_waiting(&self) -> Vec<Claimed> {
-        lock(&self.state).ready.drain(..).collect()
+        lock(&self.state).ready.drain(..).map(|(_, job)| job).collect()
+    }
+
+    /// Takes the jobs off the board that came at or before `since`; and tells when the oldest of the
+    /// others came.
+    pub(crate) fn take_since(&self, since: Timestamp) -> (Vec<Claimed>, Option<Timestamp>) {
+        let mut state = lock(&self.state);
+        // In the order in which they came.
+        let n = state.ready.partition_point(|(at, _)| *at <= since);
+        let taken = state.ready.drain(..n).map(|(_, job)| job).collect();
+        (taken, state.ready.front().map(|(at, _)| *at))
     }
 
     /// Takes one waiting job off the board.
     pub fn take_one(&self, job: JobId, attempt: u32) -> Option<Claimed> {
         let mut state = lock(&self.state);
-        let at = state.ready.iter().position(|c| c.facts.job == job && c.facts.attempt == attempt)?;
-        state.ready.remove(at)
+        let at = state.ready.iter().position(|(_, c)| (c.facts.job, c.facts.attempt) == (job, attempt))?;
+        state.ready.remove(at).map(|(_, job)| job)
     }
 
     /// (free slots, waiting jobs).

@@ -18,11 +18,12 @@ use crate::context::{Services, StopReason};
 use jiff::Timestamp;
 use mainspring_core::clock::{Clock, Entropy};
 use mainspring_core::decide::Outcome;
-use mainspring_core::ids::NodeId;
+use mainspring_core::ids::{JobId, NodeId};
 use mainspring_core::job::Claimed;
 use mainspring_core::node::{LEASE, NodeInfo};
 use mainspring_core::store::{Hint, Store, SweepPolicy};
 use mainspring_core::{limits, time};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -122,6 +123,8 @@ pub struct Engine {
     pub signals: Signals,
     /// What happens, for who listens.
     pub events: NodeEvents,
+    /// Every attempt that was claimed and whose end is not written.
+    hand: Mutex<HashSet<(JobId, u32)>>,
     kinds: Vec<Arc<str>>,
     node: Mutex<Option<NodeId>>,
     draining: AtomicBool,
@@ -152,6 +155,7 @@ impl Engine {
             settings,
             signals,
             events: NodeEvents::default(),
+            hand: Mutex::default(),
             node: Mutex::default(),
             draining: AtomicBool::new(false),
             skewed: AtomicBool::new(false),
@@ -230,6 +234,25 @@ impl Engine {
         time::from_micros(self.judge_after.load(Ordering::SeqCst))
     }
 
+    /// These are in this node's hand from now on.
+    pub(crate) fn hold(&self, jobs: &[Claimed]) {
+        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
+        hand.extend(jobs.iter().map(|c| (c.facts.job, c.facts.attempt)));
+    }
+
+    /// The ends of these are written.
+    pub(crate) fn let_go(&self, ended: impl Iterator<Item = (JobId, u32)>) {
+        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
+        for attempt in ended {
+            hand.remove(&attempt);
+        }
+    }
+
+    /// Whether the attempt is in this node's hand.
+    pub(crate) fn holds(&self, job: JobId, attempt: u32) -> bool {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner).contains(&(job, attempt))
+    }
+
     /// Gives claimed jobs that were not started back to the queue; costs them no attempt.
     pub(crate) fn give_back(&self, jobs: Vec<Claimed>, reason: &str) {
         let at = self.now();
@@ -248,10 +271,11 @@ impl Engine {
             Some(StopReason::LeaseLost)
         });
         drop(dropped);
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Asks a running or waiting attempt to end.
-    pub(crate) fn cancel(&self, job: mainspring_core::JobId, attempt: u32) {
+    pub(crate) fn cancel(&self, job: JobId, attempt: u32) {
         if let Some(claimed) = self.board.take_one(job, attempt) {
             let outcome = Outcome::Cancelled { reason: "cancelled before it started".into() };
             let attempt = Ended::Waited(Box::new(claimed));

@@ -3,6 +3,7 @@
 use super::drive::{Driver, Weather};
 use super::threads::Threads;
 use super::{INTERRUPT, NodeError, Summary, pause};
+use crate::client::{Client, ClientError};
 use crate::clock::SystemClock;
 use crate::context::StopReason;
 use crate::engine::{Engine, NodeEvent};
@@ -175,7 +176,8 @@ impl Control {
     }
 }
 
-/// Sets the clock right and joins, waiting for a database that is away. None when the shutdown came
+/// Sets the clock right, joins and writes the registry's schedules, waiting for a database that is
+/// away. None when the shutdown came
 /// first.
 async fn first_contact(
     engine: &Engine,
@@ -183,21 +185,31 @@ async fn first_contact(
     skew: Option<&Skew>,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<Option<oneshot::Receiver<()>>, NodeError> {
+    let services = &engine.services;
+    let client = Client::new(services.store.clone())
+        .with_registry(services.registry.clone())
+        .with_clock(services.clock.clone())
+        .acting_as("code");
     let mut wait = Duration::from_millis(100);
     loop {
         let contact = async {
             if let Some(skew) = skew {
                 skew.step(engine.now()).await?;
             }
-            heartbeat.step(engine.now()).await
+            heartbeat.step(engine.now()).await?;
+            for spec in engine.services.registry.schedules() {
+                client.put_schedule(spec, "code").await?;
+            }
+            Ok::<(), ClientError>(())
         };
         match contact.await {
-            Ok(_) => return Ok(Some(stopped)),
+            Ok(()) => return Ok(Some(stopped)),
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "the database cannot be reached; waiting for it");
                 engine.events.tell(|| NodeEvent::StoreLost(error.to_string()));
             }
-            Err(error) => return Err(error.into()),
+            Err(ClientError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(NodeError::Registry(error.to_string())),
         }
         tokio::select! {
             () = pause(wait) => wait = (wait * 2).min(Duration::from_secs(5)),

@@ -3,13 +3,20 @@
 //! How far ahead follows from what this node has just finished: at most twice what ended within the
 //! last window. On an idle queue that is nothing, so a crash strands few jobs; on a busy one it
 //! turns a thousand claims into one transaction.
+//!
+//! When the answer to a claim is lost, jobs may be running in this living node's name that it knows
+//! nothing of, and nobody would ever take them from it. So before it claims again it looks for them
+//! and gives them back.
 
-use super::{Step, Wake};
+use super::{Step, Wake, warden};
 use crate::engine::{Board, Engine};
 use jiff::Timestamp;
 use mainspring_core::error::Result;
-use mainspring_core::store::ClaimRequest;
+use mainspring_core::ids::NodeId;
+use mainspring_core::job::{Claimed, Facts, JobRecord, JobState};
+use mainspring_core::store::{ClaimRequest, JobFilter};
 use mainspring_core::{limits, time};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +29,8 @@ const BACKLOG: usize = 4 * limits::BATCH;
 pub struct Dispatcher {
     engine: Arc<Engine>,
     pace: Mutex<Pace>,
+    /// The answer to a claim was lost.
+    doubt: AtomicBool,
 }
 
 /// How fast attempts end here.
@@ -54,7 +63,7 @@ impl Dispatcher {
     /// The dispatcher of a node.
     pub fn new(engine: Arc<Engine>) -> Dispatcher {
         let pace = Pace { since: Timestamp::UNIX_EPOCH, finished: 0, ahead: 0 };
-        Dispatcher { engine, pace: Mutex::new(pace) }
+        Dispatcher { engine, pace: Mutex::new(pace), doubt: AtomicBool::new(false) }
     }
 
     /// How many to claim now, and below how many waiting ones to look again.
@@ -68,6 +77,68 @@ impl Dispatcher {
         // Half the stock is enough to go on with: small claims would cost more than they bring.
         let want = if waiting > ahead / 2 && free == 0 { 0 } else { want };
         (want.min(limits::BATCH), ahead / 2)
+    }
+}
+
+impl Dispatcher {
+    /// Gives back what runs in this node's name and is not in its hand.
+    async fn give_back_unknown(&self, node: NodeId) -> Result<()> {
+        let store = self.engine.store();
+        let mut unknown = Vec::new();
+        let mut sift = |rows: Vec<JobRecord>| {
+            let ours = |job: &JobRecord| job.node == Some(node) && !self.engine.holds(job.id, job.attempt);
+            unknown.extend(rows.into_iter().filter(ours).map(claimed));
+        };
+        for (project, _) in store.projects().await? {
+            let rows = store.running(project, limits::PAGE as u32).await?;
+            if rows.len() < limits::PAGE {
+                sift(rows);
+                continue;
+            }
+            // More run than fit on that page: go through all of them.
+            let filter = JobFilter { states: vec![JobState::Running], ..JobFilter::default() };
+            let mut before = None;
+            loop {
+                let page = store.jobs(project, &filter, before, limits::PAGE as u32).await?;
+                sift(page.rows);
+                match page.next {
+                    Some(next) => before = Some(next),
+                    None => break,
+                }
+            }
+        }
+        if !unknown.is_empty() {
+            tracing::warn!(jobs = unknown.len(), "the answer to a claim was lost; its jobs are given back");
+            self.engine.hold(&unknown);
+            self.engine.give_back(unknown, "the answer to its claim was lost");
+        }
+        Ok(())
+    }
+}
+
+/// A running job as its lost claim would have shown it.
+fn claimed(job: JobRecord) -> Claimed {
+    Claimed {
+        facts: Facts {
+            job: job.id,
+            attempt: job.attempt,
+            max_attempts: job.max_attempts,
+            raised: job.raised,
+            deaths: job.deaths,
+            backoff: job.retry.backoff,
+            retry_timeouts: job.retry.retry_timeouts,
+            cancel_requested: job.cancel_requested,
+        },
+        project: job.project,
+        kind: job.kind,
+        queue: job.queue,
+        payload: job.payload,
+        timeout: job.timeout,
+        key: job.key,
+        batch: job.batch,
+        schedule: job.schedule.map(|id| (id, job.scheduled_for)),
+        created_at: job.created_at,
+        run_at: job.run_at,
     }
 }
 
@@ -91,22 +162,33 @@ impl Step for Dispatcher {
             return Ok(Wake::Idle);
         }
         engine.board.set_low_water(Board::QUIET);
+        if self.doubt.load(Ordering::SeqCst) {
+            self.give_back_unknown(node).await?;
+            self.doubt.store(false, Ordering::SeqCst);
+        }
         let request = ClaimRequest {
             node,
             limit: want as u32,
             kinds: engine.kinds().to_vec(),
             queues: engine.settings.queues.clone(),
         };
+        // Set before the answer is known: the call may end here (an abort) as well as fail.
+        self.doubt.store(true, Ordering::SeqCst);
         let batch = engine.store().claim(now, request).await?;
+        self.doubt.store(false, Ordering::SeqCst);
         let got = batch.jobs.len();
         if engine.node() != Some(node) {
             // The store forgot this node while it asked; what it was given belongs to a dead one.
             return Ok(Wake::Again);
         }
-        let refused = engine.board.put(batch.jobs);
+        engine.hold(&batch.jobs);
+        let steady = engine.steady.now();
+        let refused = engine.board.put(batch.jobs, steady);
         engine.give_back(refused, "the node is shutting down");
         if got > 0 {
             engine.start();
+            // What no slot comes free for goes back, before it grows old behind a long job.
+            engine.watch(time::plus(steady, warden::PATIENCE));
         }
         if got >= want || batch.more {
             let (want, low_water) = self.want();

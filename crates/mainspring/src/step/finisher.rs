@@ -129,6 +129,7 @@ impl Step for Finisher {
                 return Err(e);
             }
         };
+        self.engine.let_go(held.iter().take(n).map(|(_, t)| (t.job, t.attempt)));
         let mut waits = false;
         for ((done, transition), finished) in held.drain(..n).zip(answers) {
             waits |= matches!(transition.next, Next::Wait { .. });

@@ -1,5 +1,6 @@
 //! Ends attempts whose time is over: a time limit, a cancellation or shutdown that the handler did
-//! not heed. One look at all slots serves every attempt; there is no timer per job.
+//! not heed. One look at all slots serves every attempt; there is no timer per job. It also gives back
+//! jobs that were claimed ahead and wait for a slot too long: another node may have one.
 //!
 //! It goes by the clock that never jumps, which is also the one its caller must pass as `now`.
 
@@ -11,6 +12,10 @@ use jiff::Timestamp;
 use mainspring_core::error::Result;
 use mainspring_core::time;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a job that was claimed ahead waits for a slot before it is given back.
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// See the module's text.
 pub struct Warden(pub Arc<Engine>);
@@ -41,6 +46,13 @@ impl Step for Warden {
             let outcome = ended_outcome(&cx, reason);
             engine.outbox.push(Done { attempt: Ended::Ran(cx), outcome, at: engine.now() });
         }
+        let (late, oldest) = engine.board.take_since(time::minus(steady_now, PATIENCE));
+        engine.give_back(late, "no slot came free for it");
+        let patience = oldest.map(|at| time::plus(at, PATIENCE));
+        next = match (next, patience) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
         match next {
             None => Ok(Wake::Idle),
             Some(at) => {

@@ -34,6 +34,8 @@ pub struct Faults {
     pub fail: Option<(&'static str, StoreErrorKind)>,
     /// The next so many calls of this name are done, and then say that they were not.
     pub lose_reply: Option<(&'static str, u32)>,
+    /// The database's clock is ahead of this machine's.
+    pub server_ahead: Option<Duration>,
     /// Calls by name.
     pub calls: BTreeMap<&'static str, u32>,
 }
@@ -376,7 +378,9 @@ impl Store for Faulty {
         self.inner.hints_alive()
     }
     async fn server_time(&self) -> Result<Option<Timestamp>> {
-        self.pass("server_time", async || self.inner.server_time().await).await
+        let ahead = self.faults.lock().unwrap().server_ahead;
+        let now = mainspring::clock::SystemClock::machine_time();
+        Ok(ahead.map(|ahead| mainspring::core::time::plus(now, ahead)))
     }
     async fn close(&self) {
         self.inner.close().await

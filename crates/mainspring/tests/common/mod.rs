@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub mod faulty;
+pub mod hand;
 
 use mainspring::core::job::{AttemptOutcome, JobState};
 use mainspring::core::reader::{JobDetail, Reader};
