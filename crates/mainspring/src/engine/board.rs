@@ -150,14 +150,15 @@ impl Board {
         lock(&self.state).ready.drain(..).map(|(_, job)| job).collect()
     }
 
-    /// Takes the jobs off the board that came at or before `since`; and tells when the oldest of the
-    /// others came.
+    /// Takes the jobs off the board that came at or before `since` and have no slot; tells when the
+    /// oldest of the others without a slot came.
     pub(crate) fn take_since(&self, since: Timestamp) -> (Vec<Claimed>, Option<Timestamp>) {
         let mut state = lock(&self.state);
-        // In the order in which they came.
-        let n = state.ready.partition_point(|(at, _)| *at <= since);
-        let taken = state.ready.drain(..n).map(|(_, job)| job).collect();
-        (taken, state.ready.front().map(|(at, _)| *at))
+        // The first in the row are for the tasks that are about to begin.
+        let spoken_for = state.unbegun.len().min(state.ready.len());
+        let late = state.ready.partition_point(|(at, _)| *at <= since).max(spoken_for);
+        let taken = state.ready.drain(spoken_for..late).map(|(_, job)| job).collect();
+        (taken, state.ready.get(spoken_for).map(|(at, _)| *at))
     }
 
     /// Takes one waiting job off the board.
