@@ -437,6 +437,32 @@ mod tests {
         assert_eq!(enqueue(&actor, "y").await.unwrap(), made + 1);
     }
 
+    /// The planner may not choose the wrong side: a statement of the hot path goes from its list or
+    /// its index to rows by number, also when the tables are empty or huge.
+    #[test]
+    fn hot_statements_go_from_the_list_to_the_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conn, _lock) = open::open(&dir.path().join("a.db"), &Options::default()).unwrap();
+        for (sql, wanted) in [
+            (crate::finish::COMPLETE, "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"),
+            (crate::claim::START, "SEARCH jobs USING INTEGER PRIMARY KEY (rowid=?)"),
+            (crate::claim::HEAD, "SEARCH jobs USING INDEX jobs_ready (route=? AND ord>?)"),
+            (crate::enqueue::INSERT_ALIKE, "SCAN rarray"),
+        ] {
+            let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let steps: Vec<String> = plan
+                .query_map(rusqlite::params_from_iter(vec![0; plan.parameter_count()]), |r| r.get(3))
+                .unwrap()
+                .collect::<rusqlite::Result<_>>()
+                .unwrap();
+            assert!(steps.iter().any(|s| s.starts_with(wanted)), "{sql}: {steps:#?}");
+            assert!(
+                !steps.iter().any(|s| s.starts_with("SCAN jobs") || s.contains("TEMP B-TREE")),
+                "{steps:#?}"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn calls_that_wait_when_the_store_closes_are_answered() {
         let dir = tempfile::tempdir().unwrap();

@@ -7,26 +7,32 @@ use crate::schema;
 use crate::tx::{Done, Tx};
 use jiff::Timestamp;
 use mainspring_core::claim::{self as rules, Verdict};
-use mainspring_core::ids::{BatchId, JobId, NodeId, ProjectId, ScheduleId};
+use mainspring_core::ids::{BatchId, JobId, ProjectId, ScheduleId};
 use mainspring_core::job::{Claimed, Facts, JobState};
 use mainspring_core::queue::QueueSettings;
 use mainspring_core::store::{ClaimBatch, ClaimRequest, Hint, Promoted};
 use mainspring_core::time;
-use rusqlite::{CachedStatement, OptionalExtension, params};
+use rusqlite::types::Value;
+use rusqlite::{OptionalExtension, params};
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// The reason of a job that was cancelled because its time had passed.
 const EXPIRED: &str = "expired";
 
 /// The head of a route: what can be claimed, in claim order, from a place on.
-const HEAD: &str = "SELECT id, ord, priority, flags, attempt, raised, deaths, run_at, created_at, expires_at,
+pub(crate) const HEAD: &str =
+    "SELECT id, ord, priority, flags, attempt, raised, deaths, run_at, created_at, expires_at,
         batch, schedule, scheduled_for, key, options, payload
     FROM jobs INDEXED BY jobs_ready
     WHERE st = 11 AND route = ?1 AND (ord, id) > (?2, ?3) ORDER BY ord, id LIMIT ?4";
 
-const START: &str =
-    "UPDATE jobs SET st = 12, attempt = ?2, started_at = ?3, node = ?4, flags = ?5 WHERE id = ?1";
+/// One statement for all that run: opening the indexes that a state is in costs more than the
+/// entries themselves. 2 is the flag of a job that a rate had put off.
+pub(crate) const START: &str =
+    "UPDATE jobs SET st = 12, attempt = attempt + 1, started_at = ?2, node = ?3, flags = flags & ~2
+    WHERE id IN (SELECT value FROM rarray(?1))";
 
 /// A job that a claim looks at.
 struct Candidate {
@@ -140,17 +146,19 @@ impl Tx<'_> {
         let (order, wake_at) = self.candidates(now, request)?;
         got.wake_at = wake_at.map(time::from_micros);
         got.jobs.reserve(order.len());
-        let conn = self.conn;
-        let mut start = conn.prepare_cached(START)?;
         for candidate in order {
             if candidate.expires_at.is_some_and(|at| at <= us(now)) {
                 self.expire(now, candidate.id)?;
                 got.more = true;
             } else if self.admit(now, &candidate)? {
-                got.jobs.push(self.start(now, candidate, request.node, &mut start)?);
+                got.jobs.push(self.start(now, candidate)?);
             } else {
                 got.more = true;
             }
+        }
+        let ids: Vec<Value> = got.jobs.iter().map(|c| Value::Integer(c.facts.job.0)).collect();
+        if !ids.is_empty() {
+            self.conn.prepare_cached(START)?.execute(params![Rc::new(ids), us(now), request.node.0])?;
         }
         self.settle(now)?;
         Ok(got)
@@ -334,21 +342,9 @@ impl Tx<'_> {
         Ok(false)
     }
 
-    /// The lease of the next attempt.
-    fn start(
-        &mut self,
-        now: Timestamp,
-        c: Candidate,
-        node: NodeId,
-        start: &mut CachedStatement<'_>,
-    ) -> Done<Claimed> {
+    /// The lease of the next attempt; written with all others of the call.
+    fn start(&mut self, now: Timestamp, c: Candidate) -> Done<Claimed> {
         let attempt = c.attempt + 1;
-        start.raw_bind_parameter(1, c.id)?;
-        start.raw_bind_parameter(2, attempt)?;
-        start.raw_bind_parameter(3, us(now))?;
-        start.raw_bind_parameter(4, node.0)?;
-        start.raw_bind_parameter(5, c.flags & !schema::PUT_OFF)?;
-        start.raw_execute()?;
         self.names.moved(c.route, JobState::Available, JobState::Running);
         let route = &self.names.routes[c.route];
         let (project, kind, lane, queue) =

@@ -12,8 +12,10 @@ use mainspring_core::job::{Enqueued, JobState, NewJob, Origin, check_name};
 use mainspring_core::retry::RetryPolicy;
 use mainspring_core::store::Hint;
 use mainspring_core::{StoreError, limits, time};
+use rusqlite::types::Value;
 use rusqlite::{CachedStatement, OptionalExtension, params};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 const INSERT: &str = "INSERT INTO jobs (id, st, route, priority, flags, attempt, raised, deaths, origin, ord,
@@ -21,6 +23,21 @@ const INSERT: &str = "INSERT INTO jobs (id, st, route, priority, flags, attempt,
         key, options, payload)
     VALUES (?1, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6, ?7, ?8, -9223372036854775808, -9223372036854775808,
         -9223372036854775808, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+
+/// Jobs that differ in nothing but their payload: one statement for all, because opening a dozen
+/// indexes costs more than an entry in two of them.
+pub(crate) const INSERT_ALIKE: &str =
+    "INSERT INTO jobs (id, st, route, priority, flags, attempt, raised, deaths, origin,
+        ord, run_at, created_at, started_at, finished_at, node, expires_at, batch, payload)
+    SELECT ?1 + rowid, ?2, ?3, ?4, 0, 0, 0, 0, ?5, ?6, ?7, ?8, -9223372036854775808,
+        -9223372036854775808, -9223372036854775808, ?9, ?10, value
+    FROM rarray(?11)";
+
+/// From how many jobs on [`INSERT_ALIKE`] is worth its preparation.
+const ALIKE: usize = 4;
+
+/// Longer payloads go one by one: those of a whole call are in memory twice otherwise.
+const SHORT: usize = 4 << 10;
 
 /// What is the same for all jobs of a call.
 struct Writing<'c> {
@@ -96,13 +113,71 @@ impl Tx<'_> {
         let insert = conn.prepare_cached(INSERT)?;
         let mut w = Writing { insert, now: us(now), policy: RetryPolicy::default(), last: None };
         let mut made = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            made.push(self.write_job(&mut w, project, job, batch.or(job.batch))?);
+        let mut rest = jobs;
+        while let [job, ..] = rest {
+            let alike = alike(rest, &w.policy);
+            if alike >= ALIKE && self.write_alike(&w, project, &rest[..alike], batch, &mut made)? {
+                rest = &rest[alike..];
+            } else {
+                made.push(self.write_job(&mut w, project, job, batch.or(job.batch))?);
+                rest = &rest[1..];
+            }
         }
         if made.iter().any(|e| !e.duplicate) {
             self.hint(Hint::Jobs);
         }
         Ok(made)
+    }
+
+    /// Writes jobs that differ in nothing but their payload. False, and nothing is written, when their
+    /// queue is fair: there each has a place of its own.
+    fn write_alike(
+        &mut self,
+        w: &Writing<'_>,
+        project: ProjectId,
+        jobs: &[NewJob],
+        batch: Option<BatchId>,
+        made: &mut Vec<Enqueued>,
+    ) -> Done<bool> {
+        let Some(job) = jobs.first() else { return Ok(true) };
+        let route = self.names.route(self.conn, project, &job.queue, &job.kind)?;
+        if self.names.queues[self.names.routes[route].queue].settings.fair {
+            return Ok(false);
+        }
+        let (first, n) = (self.names.next_job, jobs.len() as i64);
+        self.names.next_job += n;
+        let run_at = job.run_at.map_or(w.now, us);
+        let state = if run_at <= w.now { JobState::Available } else { JobState::Scheduled };
+        let ord = match state {
+            JobState::Available => self.place(route, None, job.priority, run_at)?,
+            _ => ABSENT_ORD,
+        };
+        let batch = batch.or(job.batch);
+        let payloads: Vec<Value> =
+            jobs.iter().map(|job| Value::Text(job.payload.as_str().to_owned())).collect();
+        let written = self.conn.prepare_cached(INSERT_ALIKE)?.execute(params![
+            first - 1,
+            schema::st(state),
+            route as i64 + 1,
+            job.priority,
+            job.origin.code(),
+            ord,
+            run_at,
+            w.now,
+            job.expires_at.map(us),
+            batch.map(|b| b.0),
+            Rc::new(payloads)
+        ])?;
+        if written != jobs.len() {
+            let text = format!("{written} of {n} jobs were written");
+            return Err(Fault::Refused(StoreError::Internal(text)));
+        }
+        self.names.count(route, state, n);
+        if let Some(batch) = batch.filter(|_| job.origin != Origin::FollowUp) {
+            self.batches.entry(batch.0).or_default().total += n as u64;
+        }
+        made.extend((first..first + n).map(|id| Enqueued { id: JobId(id), duplicate: false }));
+        Ok(true)
     }
 
     fn write_job(
@@ -215,6 +290,27 @@ impl Tx<'_> {
 
 /// `ord` of a job that is scheduled: it gets its place when it becomes available.
 const ABSENT_ORD: i64 = schema::ABSENT;
+
+/// How many jobs from the first on differ from it in nothing but their payload. 0 when it has
+/// something that must be looked at by itself.
+fn alike(jobs: &[NewJob], policy: &RetryPolicy) -> usize {
+    let plain = |job: &NewJob| {
+        job.key.is_none()
+            && job.unique.is_none()
+            && job.schedule.is_none()
+            && job.timeout.is_none()
+            && job.key_limit.is_none()
+            && job.payload.as_str().len() <= SHORT
+            && job.retry == *policy
+    };
+    let Some(first) = jobs.first() else { return 0 };
+    let same = |job: &NewJob| {
+        (&job.kind, &job.queue) == (&first.kind, &first.queue)
+            && (job.priority, job.run_at, job.expires_at) == (first.priority, first.run_at, first.expires_at)
+            && (job.batch, job.origin) == (first.batch, first.origin)
+    };
+    jobs.iter().take_while(|job| plain(job) && same(job)).count()
+}
 
 /// Refuses jobs that are malformed.
 pub(crate) fn check_each(jobs: &[NewJob]) -> Done<()> {

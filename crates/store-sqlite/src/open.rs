@@ -87,6 +87,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(Connection, Option
     conn.pragma_update(None, "foreign_keys", "off").map_err(fail)?;
     conn.pragma_update_and_check(None, "wal_autocheckpoint", AUTOCHECKPOINT, |_| Ok(())).map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(256);
+    rusqlite::vtab::array::load_module(&conn).map_err(fail)?;
     // Beside a running node a log is in use, not left over: only the one that runs jobs judges it.
     if !whole && options.run_jobs {
         check_damage(&conn, &name)?;
