@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<(Connection, Option
     let name = path.display().to_string();
     check_path(path)?;
     let whole = check_header(path)?;
+    make_private(path);
     let lock = if options.run_jobs { Some(lock(path)?) } else { None };
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -173,6 +175,18 @@ fn check_header(path: &Path) -> Result<bool> {
     Ok(!left_over)
 }
 
+/// The owner's alone.
+const PRIVATE: u32 = 0o600;
+
+/// Makes a file that is not there yet, for its owner alone: payloads are nobody else's business,
+/// and SQLite would take the umask. The log beside it gets the file's mode from SQLite. An existing
+/// file keeps its mode. Where it cannot be made, SQLite says why a moment later.
+fn make_private(path: &Path) {
+    if !path.exists() {
+        let _ = File::options().write(true).create(true).truncate(false).mode(PRIVATE).open(path);
+    }
+}
+
 /// Whether the database is ours, or empty and may become ours.
 fn check_owner(conn: &Connection, path: &Path) -> Result<()> {
     let name = path.display().to_string();
@@ -222,8 +236,16 @@ fn lock(path: &Path) -> Result<RunLock> {
     let refuse = |e: std::io::Error| {
         StoreError::Address(format!("{} cannot be opened for writing: {e}", name.display()))
     };
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(refuse)?;
+    // Whoever may open the lock file may hold the lock: those who may open the store, nobody else.
+    let mode = std::fs::metadata(path).map_or(PRIVATE, |m| m.permissions().mode() & 0o666);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(mode)
+        .open(&name)
+        .map_err(refuse)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -69,6 +69,33 @@ fn a_missing_and_an_empty_file_become_a_store() {
 }
 
 #[test]
+fn a_new_file_is_its_owners_alone_and_an_existing_one_keeps_its_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let modes = |path: &Path| -> Vec<u32> {
+        runtime.block_on(async {
+            let store = SqliteStore::open(path, Options::default()).unwrap();
+            store.enqueue(now(), P, jobs(1)).await.unwrap();
+            // The file and all that lies beside it while it is in use.
+            let modes = ["", "-wal", "-shm", ".lock"].map(|suffix| {
+                let file = format!("{}{suffix}", path.display());
+                std::fs::metadata(&file).expect(&file).permissions().mode() & 0o777
+            });
+            store.close().await;
+            modes.into()
+        })
+    };
+    let path = dir.path().join("new.db");
+    assert_eq!(modes(&path), [0o600; 4]);
+    assert_eq!(modes(&path), [0o600; 4], "opened again");
+    let shared = dir.path().join("shared.db");
+    std::fs::write(&shared, "").unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(modes(&shared), [0o640; 4]);
+}
+
+#[test]
 fn what_is_not_ours_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let text = dir.path().join("notes.txt");
