@@ -354,7 +354,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// `expected_fire`), each all or nothing: jobs as `enqueue` does (origin `Fire`), ledger rows
     /// (the last row is extended when outcome and reason are the same and no job was made since)
     /// with `event::of_ledger` each, jobs to replace cancelled (reason `replaced by a later fire`;
-    /// running ones marked), `next_fire`, `fires`, `last_fire`.
+    /// running ones marked), `next_fire` (which stands, also when a fixed delay would
+    /// count from a replaced job), `fires`, `last_fire`.
     async fn fire(&self, now: Timestamp, writes: Vec<FireWrite>) -> Result<Vec<Fired>>;
 
     /// Moves the next fire of an unchanged schedule (version and old value as given): after a zone

@@ -215,7 +215,13 @@ impl Side {
             | Call::Sweep { .. } => self.people(op).await,
             _ => self.work(op).await,
         };
-        self.look().await;
+        // Those that make what they tell of have looked already.
+        if matches!(
+            op.call,
+            Call::Seal(_) | Call::Promote(_) | Call::Claim { .. } | Call::Finish(_) | Call::Cancel(..)
+        ) {
+            self.look().await;
+        }
         said
     }
 
