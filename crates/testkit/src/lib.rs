@@ -5,5 +5,6 @@ pub mod dice;
 pub mod memory;
 pub mod pg;
 pub mod proxy;
+pub mod sim;
 
 pub use memory::MemoryStore;
