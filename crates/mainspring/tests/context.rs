@@ -170,7 +170,8 @@ async fn progress_logs_and_ids_are_seen_from_outside() {
         Ok(Some(Json::of(&(twice, cx.random().bits() == cx.random().bits())).unwrap()))
     }));
     let id = node.enqueue("talk").await;
-    let seen = node.until(id, |d| d.progress.is_some()).await.progress.unwrap();
+    let seen =
+        node.until(id, |d| d.progress.as_ref().is_some_and(|p| p.done == 1000)).await.progress.unwrap();
     assert_eq!((seen.done, seen.total, seen.note.as_deref()), (1000, Some(1000), Some("reading")));
     let detail = node.finished(id).await;
     assert_eq!(detail.job.output, Some(Json::trusted("[42,false]")));

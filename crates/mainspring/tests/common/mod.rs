@@ -43,6 +43,7 @@ pub fn builder(store: Arc<dyn mainspring::core::store::Store>, registry: Registr
     Node::builder(store, registry)
         .slots(4)
         .grace(Duration::from_secs(5))
+        .cancel_grace(Duration::from_millis(200))
         .settings(|s| s.poll_blind = Duration::from_millis(200))
 }
 
