@@ -169,6 +169,24 @@ pub async fn a_stale_finish_after_a_rescue_changes_nothing(b: &Bench) {
     assert_eq!(outcomes, [AttemptOutcome::Interrupted, AttemptOutcome::Succeeded]);
 }
 
+/// The reply to a finish was lost, so it is sent again; meanwhile the same node runs the next attempt.
+pub async fn a_finish_sent_again_leaves_a_later_attempt_of_the_same_node_alone(b: &Bench) {
+    let node = b.join(0).await;
+    let id = b.put(0, job()).await;
+    let first = b.claim_one(0, node).await;
+    b.ended(1, &first, failed()).await;
+    b.promote(100).await;
+    let second = b.claim_one(100, node).await;
+    assert_eq!((second.facts.job, second.facts.attempt), (id, 2));
+    let before = b.detail(id).await;
+    for outcome in [failed(), succeeded(), Outcome::LeaseExpired] {
+        assert_eq!(b.end(101, &first, outcome).await, Finished::Stale);
+    }
+    assert_eq!(b.detail(id).await, before);
+    b.ended(102, &second, succeeded()).await;
+    assert_eq!(b.state(id).await, JobState::Completed);
+}
+
 /// Snoozes and deploys leave the budget whole; the third dead worker parks the job.
 pub async fn attempts_given_back_do_not_count(b: &Bench) {
     let node = b.join(0).await;

@@ -137,6 +137,7 @@ macro_rules! conformance {
             finish::a_finish_of_what_does_not_exist_is_stale
             finish::answers_follow_the_input_and_a_call_takes_each_attempt_once
             finish::a_stale_finish_after_a_rescue_changes_nothing
+            finish::a_finish_sent_again_leaves_a_later_attempt_of_the_same_node_alone
             finish::attempts_given_back_do_not_count
             finish::partial_and_skipped_are_completed_with_their_reason
             finish::a_cancelled_attempt_ends_the_job
