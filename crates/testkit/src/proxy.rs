@@ -1,15 +1,16 @@
 //! A small TCP proxy that can be told to misbehave: the network between a node and its database.
 //!
 //! Fault tests point a node's store address at [`Proxy::addr`] and then cut, delay, freeze or tear
-//! the connections, or tear the next one after a number of bytes so that the answer to a commit is
-//! lost. It copies bytes and knows nothing of the protocol. Each proxy runs on a thread of its own,
+//! the connections, tear the next one after a number of bytes so that the answer to a commit is
+//! lost, or mute those over which a word has gone, so that one session dies without a sign while
+//! the others live. It copies bytes and knows nothing of the protocol. Each proxy runs on a thread of its own,
 //! so that a test may also use it from a plain program.
 #![allow(clippy::disallowed_methods, reason = "delays real bytes on real connections")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +24,21 @@ struct Orders {
     delay_ms: AtomicU64,
     /// Bytes from the server that may still pass before every connection is torn; negative: no limit.
     budget: AtomicI64,
+    /// Connections over which a client sends this are marked.
+    word: Mutex<Vec<u8>>,
+    marks: Mutex<Vec<Weak<Mark>>>,
     stop: AtomicBool,
     accepted: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
+}
+
+/// What is known of one connection.
+#[derive(Default)]
+struct Mark {
+    /// The word watched for has gone over it.
+    spoken: AtomicBool,
+    /// Nothing passes any more.
+    muted: AtomicBool,
 }
 
 /// A running proxy. Dropping it closes all its connections.
@@ -78,7 +91,20 @@ impl Proxy {
         self.orders.budget.store(i64::from(bytes), Ordering::SeqCst);
     }
 
-    /// Behaves again. What was frozen goes on.
+    /// Watches for a word in what clients send from now on: see [`Proxy::mute`].
+    pub fn watch(&self, word: &str) {
+        *self.orders.word.lock().expect("proxy lock") = word.as_bytes().to_vec();
+    }
+
+    /// Mutes the connections over which the word watched for has gone, for as long as they live:
+    /// nothing passes in either direction, and nothing is closed. How many they are.
+    pub fn mute(&self) -> usize {
+        let marks = self.orders.marks.lock().expect("proxy lock");
+        let spoken = marks.iter().filter_map(Weak::upgrade).filter(|m| m.spoken.load(Ordering::SeqCst));
+        spoken.filter(|m| !m.muted.swap(true, Ordering::SeqCst)).count()
+    }
+
+    /// Behaves again. What was frozen goes on; what was muted stays so.
     pub fn heal(&self) {
         self.orders.refuse.store(false, Ordering::SeqCst);
         self.orders.freeze.store(false, Ordering::SeqCst);
@@ -112,23 +138,26 @@ fn accept(listener: &TcpListener, upstream: SocketAddr, orders: &Arc<Orders>) {
         }
         let Ok(server) = TcpStream::connect(upstream) else { continue };
         orders.accepted.fetch_add(1, Ordering::SeqCst);
+        let mark = Arc::new(Mark::default());
+        orders.marks.lock().expect("proxy lock").push(Arc::downgrade(&mark));
         for (from, to, answers) in [(&client, &server, false), (&server, &client, true)] {
             let _ = from.set_nodelay(true);
             let (Ok(from), Ok(to), Ok(kept)) = (from.try_clone(), to.try_clone(), from.try_clone()) else {
                 continue;
             };
             orders.open.lock().expect("proxy lock").push(kept);
-            let orders = orders.clone();
-            thread::spawn(move || copy(from, to, answers, &orders));
+            let (orders, mark) = (orders.clone(), mark.clone());
+            thread::spawn(move || copy(from, to, answers, &orders, &mark));
         }
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, answers: bool, orders: &Orders) {
+fn copy(mut from: TcpStream, mut to: TcpStream, answers: bool, orders: &Orders, mark: &Mark) {
     let _ = from.set_read_timeout(Some(LOOK));
     let mut buffer = vec![0; 16 << 10];
+    let held = || orders.freeze.load(Ordering::SeqCst) || mark.muted.load(Ordering::SeqCst);
     while !orders.stop.load(Ordering::SeqCst) {
-        if orders.freeze.load(Ordering::SeqCst) {
+        if held() {
             thread::sleep(LOOK);
             continue;
         }
@@ -140,12 +169,18 @@ fn copy(mut from: TcpStream, mut to: TcpStream, answers: bool, orders: &Orders) 
             }
             Err(_) => break,
         };
+        if !answers {
+            let word = orders.word.lock().expect("proxy lock");
+            if !word.is_empty() && buffer[..n].windows(word.len()).any(|part| part == word.as_slice()) {
+                mark.spoken.store(true, Ordering::SeqCst);
+            }
+        }
         let delay = orders.delay_ms.load(Ordering::SeqCst);
         if delay > 0 {
             thread::sleep(Duration::from_millis(delay));
         }
         // What was read before a freeze must not slip through it.
-        while orders.freeze.load(Ordering::SeqCst) && !orders.stop.load(Ordering::SeqCst) {
+        while held() && !orders.stop.load(Ordering::SeqCst) {
             thread::sleep(LOOK);
         }
         let mut pass = n;
@@ -226,5 +261,13 @@ mod tests {
         let mut healed = TcpStream::connect(proxy.addr()).unwrap();
         assert_eq!(ask(&mut healed, 14).unwrap(), 14);
         assert_eq!(proxy.accepted(), 3);
+
+        proxy.watch("*");
+        let mut other = TcpStream::connect(proxy.addr()).unwrap();
+        assert_eq!(ask(&mut other, b'*').unwrap(), b'*');
+        assert_eq!((proxy.mute(), proxy.mute()), (1, 0));
+        let silent = ask(&mut other, 15).unwrap_err();
+        assert!(matches!(silent.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{silent}");
+        assert_eq!(ask(&mut healed, 16).unwrap(), 16);
     }
 }
