@@ -12,6 +12,7 @@ mod containers;
 mod errors;
 mod imports;
 mod papers;
+mod planted;
 mod size;
 mod sql;
 mod twins;
@@ -66,6 +67,7 @@ pub fn run() -> Result<String, String> {
     findings.extend(containers::compose(&repo));
     findings.extend(containers::settings(&repo));
     findings.extend(containers::commands(&repo));
+    findings.extend(planted::patches_apply(&crate::repo::root()));
     let findings = ratchet::apply(repo.text(ratchet::PATH).unwrap_or_default(), findings);
     let crates = imports::outside_crates(&graph);
     if findings.is_empty() {
