@@ -69,7 +69,7 @@ impl Scenario {
             jumps: d.once_in(3),
             queues: Arc::new(queues),
             schedules,
-            trouble: Duration::from_secs(d.between(40, 120) as u64),
+            trouble: Duration::from_secs(d.between(25, 75) as u64),
         }
     }
 
