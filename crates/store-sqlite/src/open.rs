@@ -65,8 +65,29 @@ pub(crate) struct RunLock {
     _file: File,
 }
 
+/// How long to wait before a locked file is tried again.
+const AGAIN: Duration = Duration::from_millis(25);
+
 /// Opens (or makes) the file: the writing connection and, for a process that runs jobs, its lock.
+///
+/// Turning a new file into a log-keeping one needs it alone, and SQLite does not wait for that by
+/// itself: where another process has the file in hand at this moment, it is tried again for as long
+/// as a busy file is waited for.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<(Connection, Option<RunLock>)> {
+    let mut left = options.busy_timeout;
+    loop {
+        match open_once(path, options) {
+            Err(StoreError::Unavailable(_)) if left > AGAIN => {
+                left -= AGAIN;
+                #[allow(clippy::disallowed_methods, reason = "opening happens before anything runs")]
+                std::thread::sleep(AGAIN);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_once(path: &Path, options: &Options) -> Result<(Connection, Option<RunLock>)> {
     let name = path.display().to_string();
     check_path(path)?;
     let whole = check_header(path)?;

@@ -131,6 +131,8 @@ pub struct Engine {
     skewed: AtomicBool,
     /// Reapers judge nobody before this, in microseconds.
     judge_after: AtomicI64,
+    /// The last heartbeat that was answered, in microseconds of the steady clock.
+    heard: AtomicI64,
     /// The earliest deadline the warden waits for, in microseconds of the steady clock.
     watched: AtomicI64,
     starter: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
@@ -160,6 +162,7 @@ impl Engine {
             draining: AtomicBool::new(false),
             skewed: AtomicBool::new(false),
             judge_after: AtomicI64::new(i64::MIN),
+            heard: AtomicI64::new(i64::MIN),
             watched: AtomicI64::new(i64::MAX),
             starter: Mutex::default(),
         })
@@ -228,6 +231,18 @@ impl Engine {
     pub(crate) fn postpone_judgement(&self, now: Timestamp) {
         let at = time::micros(time::plus(now, self.settings.lease));
         self.judge_after.fetch_max(at, Ordering::SeqCst);
+    }
+
+    /// A heartbeat of this node was answered just now.
+    pub(crate) fn heard(&self) {
+        self.heard.store(time::micros(self.steady.now()), Ordering::SeqCst);
+    }
+
+    /// Whether this node itself was not heard lately. It must judge nobody then: if the database was
+    /// away, everyone looks dead to whoever reaches it first.
+    pub(crate) fn unheard(&self) -> bool {
+        let silent = time::micros(self.steady.now()).saturating_sub(self.heard.load(Ordering::SeqCst));
+        silent > (self.settings.lease * 2 / 3).as_micros() as i64
     }
 
     pub(crate) fn judge_after(&self) -> Timestamp {

@@ -72,7 +72,9 @@ impl Driver {
                     } else {
                         tracing::error!(step = S::NAME, %error, "a step failed; it will be repeated");
                     }
-                    let bound = BACKOFF.saturating_mul(1 << (failures - 1).min(6)).min(BACKOFF_MAX);
+                    // Never so long that a database that is back would hear nothing for half a lease.
+                    let most = BACKOFF_MAX.min(self.engine.settings.lease / 4);
+                    let bound = BACKOFF.saturating_mul(1 << (failures - 1).min(6)).min(most);
                     // A herd of nodes should not come back at the same instant.
                     self.sleep(bound.mul_f64(0.5 + self.engine.entropy.chance() / 2.0)).await;
                     continue;

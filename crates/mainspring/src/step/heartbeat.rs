@@ -11,6 +11,7 @@ use mainspring_core::StoreError;
 use mainspring_core::error::Result;
 use mainspring_core::ids::NodeId;
 use mainspring_core::time;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module's text.
@@ -18,12 +19,14 @@ pub struct Heartbeat {
     engine: Arc<Engine>,
     /// The last heartbeat that was answered, by the steady clock.
     last: Mutex<Option<Timestamp>>,
+    /// A heartbeat since then was not answered: the database was away, perhaps for others too.
+    missed: AtomicBool,
 }
 
 impl Heartbeat {
     /// The heartbeat of a node.
     pub fn new(engine: Arc<Engine>) -> Heartbeat {
-        Heartbeat { engine, last: Mutex::default() }
+        Heartbeat { engine, last: Mutex::default(), missed: AtomicBool::new(false) }
     }
 
     async fn join(&self, now: Timestamp) -> Result<NodeId> {
@@ -44,14 +47,17 @@ impl Heartbeat {
         }
     }
 
-    /// After a silence, nobody is judged before everyone had the time to be heard.
-    fn note_silence(&self, now: Timestamp) {
+    /// After a silence, nobody is judged before everyone had the time to be heard: a full lease from
+    /// now, not from when this heartbeat was sent, for it may have waited for the database itself.
+    fn note_silence(&self) {
         let steady = self.engine.steady.now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = last.replace(steady).map(|at| time::since(at, steady));
-        if silent.is_some_and(|d| d > self.engine.settings.lease * 2 / 3) {
-            self.engine.postpone_judgement(now);
+        let missed = self.missed.swap(false, Ordering::Relaxed);
+        if missed || silent.is_some_and(|d| d > self.engine.settings.lease * 2 / 3) {
+            self.engine.postpone_judgement(self.engine.now());
         }
+        self.engine.heard();
     }
 }
 
@@ -66,8 +72,12 @@ impl Step for Heartbeat {
             None => self.join(now).await?,
         };
         let lease = engine.settings.lease;
-        let (beat, survey) = engine.store().heartbeat(now, node, lease).await?;
-        self.note_silence(now);
+        let answer = engine.store().heartbeat(now, node, lease).await;
+        if answer.is_err() {
+            self.missed.store(true, Ordering::Relaxed);
+        }
+        let (beat, survey) = answer?;
+        self.note_silence();
         if !beat.known {
             engine.set_node(None);
             engine.drop_everything();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use mainspring_core::decide::{Outcome, decide};
 use mainspring_core::error::Result;
 use mainspring_core::ids::JobId;
-use mainspring_core::limits;
+use mainspring_core::{limits, time};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module's text.
@@ -35,6 +35,9 @@ impl Step for Reaper {
         let engine = &self.engine;
         if engine.draining() || engine.node().is_none() {
             return Ok(Wake::Idle);
+        }
+        if engine.unheard() {
+            return Ok(Wake::At(time::plus(now, engine.settings.lease / 5)));
         }
         let judge_after = engine.judge_after();
         if now < judge_after {
