@@ -4,11 +4,14 @@
 //!
 //! Enqueues in batches of 1,000, then drains with one claiming and one finishing task as a node
 //! has them, then enqueues one by one from 16 callers, then measures from an enqueue to the claim
-//! of an idle node. At the end the store recounts itself; a difference is a failure.
+//! of an idle node. Further phases: `keyed` (500 concurrency keys), `nodes` (four stores of their own
+//! drain together), `limited` (a queue with a limit). At the end the store recounts itself; a
+//! difference is a failure.
 
 use mainspring_core::decide::{Outcome, decide};
 use mainspring_core::job::{Claimed, NewJob};
 use mainspring_core::node::NodeInfo;
+use mainspring_core::queue::QueueSettings;
 use mainspring_core::reader::Reader;
 use mainspring_core::store::{ClaimRequest, Store};
 use mainspring_core::{Json, NodeId, ProjectId};
@@ -55,18 +58,31 @@ async fn measure(url: &str, jobs: usize, phases: &str) -> Outcomes {
     let node = join(&store, 1).await?;
     for phase in phases.split(',') {
         match phase {
-            "batch" => batches(&store, jobs).await?,
-            "drain" => {
-                let began = start();
-                let drained = drain(&store, node).await?;
-                println!("drain           {:>9.0} jobs/s ({drained} jobs)", rate(drained, began));
+            "batch" => batches(&store, jobs, "enqueue-batch", job).await?,
+            "drain" => drained(&store, node, "drain").await?,
+            "keyed" => {
+                let keyed = |i: usize| NewJob { key: Some(format!("key {}", i % 500).into()), ..job(i) };
+                batches(&store, jobs, "enqueue-keyed", keyed).await?;
+                drained(&store, node, "drain-keyed").await?;
+            }
+            "limited" => {
+                let queue: Arc<str> = "limited".into();
+                let settings = QueueSettings { max_running: Some(5_000), ..QueueSettings::default() };
+                store.set_queue(now(), ProjectId::DEFAULT, &queue, settings, "throughput").await?;
+                batches(&store, jobs, "enqueue-limited", |i| NewJob { queue: queue.clone(), ..job(i) })
+                    .await?;
+                drained(&store, node, "drain-limited").await?;
+            }
+            "nodes" => {
+                batches(&store, jobs, "enqueue-batch", job).await?;
+                four_nodes(url).await?;
             }
             "single" => singles(&store, jobs / 4).await?,
             "latency" => {
                 drain(&store, node).await?;
                 latency(&store, node).await?;
             }
-            other => return Err(format!("unknown phase {other:?}: batch, drain, single, latency").into()),
+            other => return Err(format!("unknown phase {other:?}").into()),
         }
     }
     let wrong = store.audit().await?;
@@ -78,13 +94,47 @@ async fn measure(url: &str, jobs: usize, phases: &str) -> Outcomes {
     if wrong.is_empty() { Ok(()) } else { Err("the store disagrees with itself".into()) }
 }
 
-async fn batches(store: &PostgresStore, jobs: usize) -> Outcomes {
+async fn batches(store: &PostgresStore, jobs: usize, what: &str, job: impl Fn(usize) -> NewJob) -> Outcomes {
     let began = start();
     for first in (0..jobs).step_by(BATCH) {
-        let list = (first..(first + BATCH).min(jobs)).map(job).collect();
+        let list = (first..(first + BATCH).min(jobs)).map(&job).collect();
         store.enqueue(now(), ProjectId::DEFAULT, list).await?;
     }
-    println!("enqueue-batch   {:>9.0} jobs/s", rate(jobs, began));
+    println!("{what:<15} {:>9.0} jobs/s", rate(jobs, began));
+    Ok(())
+}
+
+async fn drained(store: &Arc<PostgresStore>, node: NodeId, what: &str) -> Outcomes {
+    let began = start();
+    let n = drain(store, node).await?;
+    println!("{what:<15} {:>9.0} jobs/s ({n} jobs)", rate(n, began));
+    Ok(())
+}
+
+/// Four nodes with connections of their own drain together.
+async fn four_nodes(url: &str) -> Outcomes {
+    let mut nodes = Vec::new();
+    for id in 1..=4 {
+        let store = Arc::new(PostgresStore::connect(url, Options::default()).await?);
+        let node = join(&store, 10 * id).await?;
+        nodes.push((store, node));
+    }
+    let began = start();
+    let drains: Vec<_> = nodes
+        .into_iter()
+        .map(|(store, node)| {
+            tokio::spawn(async move {
+                let n = drain(&store, node).await?;
+                store.close().await;
+                Outcomes::Ok(n)
+            })
+        })
+        .collect();
+    let mut n = 0;
+    for drain in drains {
+        n += drain.await??;
+    }
+    println!("drain, 4 nodes  {:>9.0} jobs/s ({n} jobs)", rate(n, began));
     Ok(())
 }
 
@@ -136,6 +186,9 @@ async fn drain(store: &Arc<PostgresStore>, node: NodeId) -> Outcomes<usize> {
         tokio::spawn(async move {
             loop {
                 let got = store.claim(now(), request(node)).await?;
+                if got.jobs.is_empty() && got.more {
+                    continue;
+                }
                 if got.jobs.is_empty() || send.send(got.jobs).await.is_err() {
                     return Ok::<_, mainspring_core::StoreError>(());
                 }

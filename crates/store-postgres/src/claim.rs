@@ -26,17 +26,20 @@ use std::time::Duration;
 
 const LOCK_SHARED: &str = "SELECT pg_advisory_xact_lock_shared($1)";
 
-/// Routes served that have anything ready; none for a node that is not there.
+/// Routes served that have anything ready from their floor on; none for a node that is not there.
 const PROBE: &str = "
     SELECT r.id, q.flags, EXISTS (SELECT FROM queues a WHERE a.project = r.project AND a.name = '*'
                                   AND a.flags <> 0)
     FROM routes r JOIN queues q ON q.id = r.queue_id
-    CROSS JOIN LATERAL (SELECT FROM ready WHERE route = r.id ORDER BY ord, job LIMIT 1) one
+    LEFT JOIN unnest($4::integer[], $5::bigint[]) f(route, floor) ON f.route = r.id
+    CROSS JOIN LATERAL (
+        SELECT FROM ready WHERE route = r.id AND ord >= coalesce(f.floor, -9223372036854775808)
+        ORDER BY ord, job LIMIT 1) one
     WHERE r.kind = ANY($1) AND (cardinality($2::text[]) = 0 OR r.queue = ANY($2))
       AND EXISTS (SELECT FROM nodes WHERE id = $3 AND NOT ended)";
 
 /// The first jobs of each route, as (route, ord, job).
-pub(crate) const PEEK: &str = "
+const PEEK: &str = "
     SELECT u.route, x.ord, x.job FROM unnest($1::integer[]) u(route)
     CROSS JOIN LATERAL (SELECT ord, job FROM ready WHERE route = u.route ORDER BY ord, job LIMIT $2) x";
 
@@ -50,7 +53,7 @@ macro_rules! take_sql {
                 SELECT t.ord, t.route, t.attempt + 1 AS nth, t.key_id, j.id, j.max_attempts, j.raised, j.deaths,
                        j.backoff, j.fail_timeouts, j.payload, j.timeout, j.key, j.batch, j.schedule,
                        j.scheduled_for, j.created_at, j.run_at, j.cancel, j.origin
-                FROM taken t JOIN jobs j ON j.id = t.job),
+                FROM taken t CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = t.job OFFSET 0) j),
              lease AS (
                 INSERT INTO running (job, node, started_at, route, attempt, cancel, key_id, batch, schedule)
                 SELECT id, $1::bigint, $2::bigint, route, nth, cancel, key_id, CASE WHEN origin <> 4 THEN batch END, schedule
@@ -83,9 +86,12 @@ const TAKE: &str = take_sql!(
 /// These very jobs.
 pub(crate) const TAKE_THESE: &str = take_sql!(
     "taken AS (
-        DELETE FROM ready r USING unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, ord, job)
-        WHERE r.route = u.route AND r.ord = u.ord AND r.job = u.job
-        RETURNING r.route, r.ord, r.job, r.attempt, r.key_id)"
+        DELETE FROM ready WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, ord, job)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
+                OFFSET 0 FOR UPDATE) x))
+        RETURNING route, ord, job, attempt, key_id)"
 );
 
 const DUE: &str = "
@@ -95,12 +101,15 @@ const DUE: &str = "
 
 const NEXT_DUE: &str = "SELECT run_at FROM scheduled ORDER BY run_at, job LIMIT 1";
 
-const PROMOTE: &str = "
+/// Jobs become ready: route, place, job, attempts before, key.
+pub(crate) const PROMOTE: &str = "
     INSERT INTO ready (route, ord, job, attempt, key_id)
     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])";
 
 pub(crate) const SET_ORD: &str =
-    "UPDATE jobs j SET ord = u.ord FROM unnest($1::bigint[], $2::bigint[]) u(id, ord) WHERE j.id = u.id";
+    "UPDATE jobs j SET ord = u.ord FROM unnest($1::bigint[], $2::bigint[]) u(id, ord)
+     CROSS JOIN LATERAL (SELECT ctid AS at FROM jobs WHERE id = u.id OFFSET 0 FOR NO KEY UPDATE) x
+     WHERE j.ctid = x.at";
 
 /// A job that is due, and the place it gets.
 struct Due {
@@ -259,11 +268,13 @@ impl Inner {
         let us = time::micros(now);
         let kinds: Vec<&str> = request.kinds.iter().map(|k| &**k).collect();
         let queues: Vec<&str> = request.queues.iter().map(|q| &**q).collect();
+        let floors = self.floors.at(us);
         let (rows, mut got, judged) = transact!(&self.reach, self.lanes.claim, |conn| {
             conn.prepare(&[LOCK_SHARED, PROBE, TAKE]).await?;
             let lock = self.lock_key(SETTINGS);
             let lock_args: crate::link::Args<'_> = &[&lock];
-            let args: crate::link::Args<'_> = &[&kinds, &queues, &request.node.0];
+            let (floored, places): (Vec<i32>, Vec<i64>) = floors.iter().map(|(r, f)| (*r, *f)).unzip();
+            let args: crate::link::Args<'_> = &[&kinds, &queues, &request.node.0, &floored, &places];
             let ((), _, found) =
                 try_join3(conn.begin(), conn.execute(LOCK_SHARED, lock_args), conn.query(PROBE, args))
                     .await?;
@@ -274,14 +285,11 @@ impl Inner {
                 return Ok((vec![], ClaimBatch::default(), None));
             }
             if special {
-                let (rows, got, judged) = self.judge(conn, now, request, &routes, want).await?;
+                let (rows, got, judged) = self.judge(conn, now, request, &routes, &floors, want).await?;
                 return Ok((rows, got, Some(judged)));
             }
             let (routes, shares) = self.shares(conn, &routes, want).await?;
-            let floors: Vec<i64> = match routes.as_slice() {
-                [only] => vec![self.floors.of(*only, us)],
-                several => vec![i64::MIN; several.len()],
-            };
+            let floors = floors_of(&routes, &floors);
             let shard = self.shard(Lanes::CLAIM);
             let args: crate::link::Args<'_> = &[&request.node.0, &us, &shard, &routes, &shares, &floors];
             let (rows, ()) = try_join(conn.query(TAKE, args), conn.commit()).await?;
@@ -289,14 +297,17 @@ impl Inner {
                 let last = rows.iter().map(|row| row.get(0)).max().unwrap_or(i64::MIN);
                 self.floors.ended(*route, us, *floor, (rows.len(), want as usize), last);
             }
-            // What stands before the floor has not been looked at.
-            let more = floors.iter().any(|f| *f > i64::MIN) && rows.len() < want as usize;
-            Ok((rows, ClaimBatch { more, ..Default::default() }, None))
+            Ok((rows, ClaimBatch::default(), None))
         })?;
         if judged.as_ref().is_some_and(|j: &Judged| j.hint_jobs) {
             self.hint(Hint::Jobs);
         }
         got.jobs = self.in_order(&rows, judged.map(|j| j.order)).await?;
+        if !floors.is_empty() && got.jobs.len() < want as usize {
+            // What stands before a floor has not been looked at.
+            self.floors.clear();
+            got.more = true;
+        }
         Ok(got)
     }
 
@@ -396,6 +407,15 @@ const END_WAITING: &str = "
         SELECT id, started_at, $2::bigint, node, route, coalesce(attempt, 0), 4, outcome, cancel, $3::text, error_class, error
         FROM ended)
     SELECT id, route, key_id, batch, schedule, origin, outcome FROM ended ORDER BY id";
+
+/// Where to begin in each of the routes: several are always looked at from the start, so that what is
+/// taken from them is what their common order says.
+pub(crate) fn floors_of(routes: &[i32], floors: &BTreeMap<i32, i64>) -> Vec<i64> {
+    match routes {
+        [only] => vec![floors.get(only).copied().unwrap_or(i64::MIN)],
+        several => vec![i64::MIN; several.len()],
+    }
+}
 
 /// One row of [`TAKE`].
 fn claimed(row: &tokio_postgres::Row, route: &RouteInfo) -> Result<Claimed> {

@@ -20,13 +20,20 @@ use std::collections::BTreeMap;
 
 /// Takes the waiting rows of jobs, wherever they are. Gives job and where it was.
 const TAKE_WAITING: &str = "
-    WITH wanted AS (
+    WITH wanted AS MATERIALIZED (
         SELECT id, route, ord, run_at, key_id FROM jobs WHERE id = ANY($1) ORDER BY id),
-    a AS (DELETE FROM ready r USING wanted w WHERE r.route = w.route AND r.ord = w.ord AND r.job = w.id
-          RETURNING r.job),
-    s AS (DELETE FROM scheduled s USING wanted w WHERE s.run_at = w.run_at AND s.job = w.id RETURNING s.job),
-    h AS (DELETE FROM held h USING wanted w WHERE h.key_id = w.key_id AND h.ord = w.ord AND h.job = w.id
-          RETURNING h.job)
+    a AS (DELETE FROM ready WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM wanted w CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM ready WHERE route = w.route AND ord = w.ord AND job = w.id
+                OFFSET 0 FOR UPDATE) x)) RETURNING job),
+    s AS (DELETE FROM scheduled WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM wanted w CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM scheduled WHERE run_at = w.run_at AND job = w.id
+                OFFSET 0 FOR UPDATE) x)) RETURNING job),
+    h AS (DELETE FROM held WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM wanted w CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM held WHERE key_id = w.key_id AND ord = w.ord AND job = w.id
+                OFFSET 0 FOR UPDATE) x)) RETURNING job)
     SELECT job, 1::smallint FROM a UNION ALL SELECT job, 0::smallint FROM s UNION ALL
     SELECT job, 1::smallint FROM h";
 
@@ -47,17 +54,25 @@ const REVIVE: &str = "
     UPDATE jobs j SET attempt = g.attempt, raised = g.attempt, deaths = 0, outcome = g.outcome,
         started_at = g.started_at, node = g.node, cancel = NULL, error_class = g.error_class, error = g.error,
         run_at = $2, ord = $2 + j.priority * $3::bigint
-    FROM gone g WHERE j.id = g.job
+    FROM gone g
+    CROSS JOIN LATERAL (SELECT ctid AS at FROM jobs WHERE id = g.job OFFSET 0 FOR NO KEY UPDATE) x
+    WHERE j.ctid = x.at
     RETURNING j.id, j.route, j.attempt, j.ord, j.priority, j.key, j.key_id, j.expires_at, g.state, g.outcome,
               j.batch, j.origin, j.schedule";
 
 /// Jobs that waited for a retry need not wait any longer.
 const HURRY: &str = "
     WITH gone AS (
-        DELETE FROM scheduled s USING jobs w
-        WHERE w.id = ANY($1) AND s.run_at = w.run_at AND s.job = w.id AND w.attempt > 0 RETURNING s.job)
+        DELETE FROM scheduled WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM (
+                SELECT id, run_at FROM jobs WHERE id = ANY($1) AND attempt > 0 ORDER BY id) w
+            CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM scheduled WHERE run_at = w.run_at AND job = w.id
+                OFFSET 0 FOR UPDATE) x)) RETURNING job)
     UPDATE jobs j SET run_at = $2, ord = $2 + j.priority * $3::bigint, cancel = NULL
-    FROM gone g WHERE j.id = g.job
+    FROM gone g
+    CROSS JOIN LATERAL (SELECT ctid AS at FROM jobs WHERE id = g.job OFFSET 0 FOR NO KEY UPDATE) x
+    WHERE j.ctid = x.at
     RETURNING j.id, j.route, j.attempt, j.ord, j.priority, j.key, j.key_id, j.expires_at";
 
 impl Inner {

@@ -142,7 +142,7 @@ impl Inner {
         const NONE: Args<'static> = &[];
         conn.batch(
             "SET statement_timeout = 0; SET enable_seqscan = on; SET enable_hashjoin = on;
-             SET enable_mergejoin = on; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+             SET enable_mergejoin = on; SET enable_nestloop = off; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         )
         .await?;
         let mut wrong = Vec::new();

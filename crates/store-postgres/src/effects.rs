@@ -160,8 +160,11 @@ const EVENTS: &str = "
          WITH ORDINALITY u(project, name, subject, actor, data, i) ORDER BY i";
 
 const LIVE_GONE: &str = "
-    DELETE FROM live_fires l USING unnest($1::bigint[], $2::bigint[]) u(schedule, job)
-    WHERE l.schedule = u.schedule AND l.job = u.job";
+    DELETE FROM live_fires WHERE ctid = ANY(ARRAY(
+        SELECT x.at FROM unnest($1::bigint[], $2::bigint[]) u(schedule, job)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS at FROM live_fires WHERE schedule = u.schedule AND job = u.job
+            OFFSET 0 FOR UPDATE) x))";
 
 const LIVE_BACK: &str = "
     INSERT INTO live_fires (schedule, job)

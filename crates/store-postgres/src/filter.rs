@@ -13,6 +13,9 @@ use mainspring_core::store::JobFilter;
 use mainspring_core::{JobId, ProjectId, StoreError, limits, time};
 use tokio_postgres::types::ToSql;
 
+/// Ended jobs that one look takes from their index: they are sorted before they are shown.
+const ENDED: i64 = 2_000;
+
 /// A statement with its values.
 pub(crate) struct Query {
     pub sql: String,
@@ -142,7 +145,8 @@ impl Inner {
             query.and("state <> 3 AND state = ANY(?::smallint[])", codes(&filter.states));
         }
         way.beyond(&mut query, column);
-        let offset = query.bind(limits::SCAN as i64 - 1);
+        let most = if only_ended(filter) { ENDED } else { limits::SCAN as i64 };
+        let offset = query.bind(most - 1);
         query.sql += &format!(" ORDER BY {column} {} OFFSET {offset}::bigint LIMIT 1", way.order());
         Ok(self.read_built(&query).await?.first().map(|row| row.get(0)))
     }
@@ -165,8 +169,16 @@ impl Inner {
         conditions(&mut query, project, filter);
         way.beyond(&mut query, "j.id");
         if only_ended(filter) {
-            // Said twice, so that the index of ended jobs drives.
-            query.sql.push_str(" AND d.state <> 3 AND d.job IS NOT NULL");
+            // The index of ended jobs drives.
+            let wanted = query.bind(codes(&filter.states));
+            query.sql += &format!(
+                " AND j.id = ANY(ARRAY(SELECT job FROM done WHERE state <> 3 AND state = ANY({wanted}::smallint[])"
+            );
+            way.beyond(&mut query, "job");
+            let most = query.bind(ENDED);
+            query.sql += &format!(" ORDER BY job {} LIMIT {most}::bigint))", way.order());
+        } else if only_running(filter) {
+            query.sql.push_str(" AND j.id = ANY(ARRAY(SELECT job FROM running))");
         }
         match (boundary, way) {
             (Some(id), Way::Down(_)) => query.and("j.id >= ?::bigint", id),

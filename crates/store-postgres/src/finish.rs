@@ -1,7 +1,8 @@
 //! Finish: the narrow row of an attempt goes, its outcome is written, and what follows it.
 //!
-//! One DELETE with the fence `(job, attempt)` tells which transitions count; those that end their
-//! job are written to `done` by the same statement. Everything else (history, retries, figures,
+//! One statement with the fence `(job, attempt)` tells which transitions count, takes their leases
+//! away and writes those that end their job to `done`. It looks each lease up by its key, whatever
+//! the planner believes of a table that is empty whenever statistics are gathered. Everything else (history, retries, figures,
 //! events) follows in the same transaction, most of it together with the COMMIT.
 
 use crate::actor::FinishCall;
@@ -9,7 +10,7 @@ use crate::effects::Effects;
 use crate::link::{Args, Conn, Step, transact};
 use crate::names::RouteInfo;
 use crate::{Inner, Lanes, claim, keys, rows};
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::decide::{Next, Transition};
@@ -22,23 +23,28 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio_postgres::Row;
 
+/// Locks the leases. One that a cancel marked meanwhile is a new row: only the next statement sees it.
+const LOCK: &str = "
+    SELECT count(*) FROM (SELECT FROM running WHERE job = ANY($1) ORDER BY job FOR UPDATE) locked";
+
 /// Arrays that are null throughout are handed over empty: `unnest` fills them up with nulls.
 const FINISH: &str = "
-    WITH gone AS (
-        DELETE FROM running r
-        USING unnest($1::bigint[], $2::integer[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[],
-                     $7::text[], $8::text[], $9::text[])
-              u(job, attempt, state, outcome, finished_at, reason, error_class, error, output)
-        WHERE r.job = u.job AND r.attempt = u.attempt
-        RETURNING r.job, r.node, r.started_at, r.route, r.attempt, r.cancel, r.key_id, r.batch, r.schedule,
-                  u.state, u.outcome, u.finished_at, u.reason, u.error_class, u.error, u.output),
+    WITH leases AS MATERIALIZED (
+        SELECT r.*, u.state, u.outcome, u.finished_at, u.reason, u.error_class, u.error, u.output
+        FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[],
+                    $7::text[], $8::text[], $9::text[])
+             u(job, attempt, state, outcome, finished_at, reason, error_class, error, output)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS at, job, node, started_at, route, attempt, cancel, key_id, batch, schedule
+            FROM running WHERE job = u.job AND attempt = u.attempt OFFSET 0) r),
+    gone AS (DELETE FROM running WHERE ctid = ANY(ARRAY(SELECT at FROM leases))),
     ended AS (
         INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
                           error_class, error, output)
         SELECT job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
                error_class, error, output
-        FROM gone WHERE state >= 3)
-    SELECT job, node, started_at, route, key_id, batch, schedule, cancel, attempt FROM gone";
+        FROM leases WHERE state >= 3)
+    SELECT job, node, started_at, route, key_id, batch, schedule, cancel, attempt FROM leases";
 
 const HISTORY: &str = "
     INSERT INTO attempts (job, number, node, started_at, finished_at, outcome, error_class, error)
@@ -52,11 +58,8 @@ const WAIT: &str = "
     FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::integer[], $5::smallint[], $6::bigint[],
                 $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::bigint[])
          u(id, attempt, raised, deaths, outcome, started_at, node, cancel, error_class, error, run_at)
-    WHERE j.id = u.id RETURNING j.id, j.ord, j.priority, j.key, j.key_id, j.expires_at";
-
-const TO_READY: &str = "
-    INSERT INTO ready (route, ord, job, attempt, key_id)
-    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])";
+    CROSS JOIN LATERAL (SELECT ctid AS at FROM jobs WHERE id = u.id OFFSET 0 FOR NO KEY UPDATE) x
+    WHERE j.ctid = x.at RETURNING j.id, j.ord, j.priority, j.key, j.key_id, j.expires_at";
 
 const TO_SCHEDULED: &str = "
     INSERT INTO scheduled (route, ord, job, attempt, key_id, run_at, expires_at)
@@ -236,10 +239,12 @@ impl Inner {
         let classes = or_nothing(all.clone().map(class).collect());
         let errors = or_nothing(all.clone().map(|i| of(i).error.as_ref().map(rows::error_text)).collect());
         let outputs = or_nothing(all.map(|i| of(i).output.as_ref().map(Json::as_str)).collect());
-        conn.prepare(&[FINISH]).await?;
+        conn.prepare(&[LOCK, FINISH]).await?;
+        let lock: Args<'_> = &[&jobs];
         let args: Args<'_> =
             &[&jobs, &attempts, &states, &outcomes, &ends, &reasons, &classes, &errors, &outputs];
-        let ((), gone) = try_join(conn.begin(), conn.query(FINISH, args)).await?;
+        let ((), _, gone) =
+            try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(FINISH, args)).await?;
         let mut held = HashMap::with_capacity(gone.len());
         for row in &gone {
             let lease = Held {
@@ -376,7 +381,7 @@ impl Inner {
                 for again in &list {
                     self.floors.placed(again.route.id, again.ord);
                 }
-                conn.execute(TO_READY, &[&routes, &ords, &jobs, &attempts, &keys]).await?;
+                conn.execute(claim::PROMOTE, &[&routes, &ords, &jobs, &attempts, &keys]).await?;
             } else {
                 let run_at: Vec<i64> = list.iter().map(|a| a.run_at).collect();
                 let expires: Vec<Option<i64>> = list.iter().map(|a| a.expires_at).collect();
@@ -445,7 +450,7 @@ impl Inner {
                 "INSERT INTO logs (job, attempt, seq, at, level, message, fields)
                  SELECT u.* FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::bigint[],
                      $5::smallint[], $6::text[], $7::text[]) u(job, attempt, seq, at, level, message, fields)
-                 JOIN jobs j ON j.id = u.job ON CONFLICT DO NOTHING",
+                 WHERE EXISTS (SELECT FROM jobs j WHERE j.id = u.job OFFSET 0) ON CONFLICT DO NOTHING",
                 &[&jobs, &attempts, &seqs, &at, &levels, &messages, &fields],
             )
             .await

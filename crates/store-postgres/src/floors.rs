@@ -7,7 +7,7 @@
 //! this process gives it, and within [`VALID`] when another does; nothing is out of sight longer, and
 //! a claim that does not come back full says that there may be more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 /// How long a floor holds, in microseconds of the callers' time.
@@ -20,13 +20,16 @@ const DRAIN: usize = 100;
 pub(crate) struct Floors(Mutex<HashMap<i32, (i64, i64)>>);
 
 impl Floors {
-    /// Where a claim at `now` may begin.
-    pub fn of(&self, route: i32, now: i64) -> i64 {
+    /// The places before which a claim at `now` need not look, by route.
+    pub fn at(&self, now: i64) -> BTreeMap<i32, i64> {
         let floors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match floors.get(&route) {
-            Some((floor, since)) if (0..VALID).contains(&(now - since)) => *floor,
-            _ => i64::MIN,
-        }
+        let holds = |since: i64| (0..VALID).contains(&(now - since));
+        floors.iter().filter(|(_, f)| holds(f.1)).map(|(route, f)| (*route, f.0)).collect()
+    }
+
+    /// Every claim begins at the beginning again.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A claim of `n` out of `want` from one route, begun at `from`, ended with place `last`.
@@ -55,19 +58,23 @@ impl Floors {
 mod tests {
     use super::*;
 
+    fn of(floors: &Floors, now: i64) -> i64 {
+        floors.at(now).get(&1).copied().unwrap_or(i64::MIN)
+    }
+
     #[test]
     fn a_floor_holds_for_a_drain_only_and_not_for_long() {
         let floors = Floors::default();
         floors.ended(1, 1_000, i64::MIN, (5, 5), 70);
-        assert_eq!(floors.of(1, 1_001), i64::MIN, "a small claim is no drain");
+        assert_eq!(of(&floors, 1_001), i64::MIN, "a small claim is no drain");
         floors.ended(1, 1_000, i64::MIN, (500, 500), 70);
-        assert_eq!(floors.of(1, 1_001), 70);
+        assert_eq!(of(&floors, 1_001), 70);
         floors.ended(1, 1_002, 70, (500, 500), 90);
-        assert_eq!(floors.of(1, 1_003), 90);
-        assert_eq!(floors.of(1, 1_000 + VALID), i64::MIN, "counted from the last look at the start");
-        assert_eq!(floors.of(1, 999), i64::MIN, "a clock that was set back");
+        assert_eq!(of(&floors, 1_003), 90);
+        assert_eq!(of(&floors, 1_000 + VALID), i64::MIN, "counted from the last look at the start");
+        assert_eq!(of(&floors, 999), i64::MIN, "a clock that was set back");
         floors.ended(1, 1_003, 90, (400, 500), 99);
-        assert_eq!(floors.of(1, 1_004), i64::MIN, "what was not full begins at the beginning");
+        assert_eq!(of(&floors, 1_004), i64::MIN, "what was not full begins at the beginning");
     }
 
     #[test]
@@ -76,10 +83,10 @@ mod tests {
         floors.ended(1, 1_000, i64::MIN, (500, 500), 70);
         floors.placed(1, 71);
         floors.placed(2, 1);
-        assert_eq!(floors.of(1, 1_001), 70);
+        assert_eq!(of(&floors, 1_001), 70);
         floors.placed(1, 69);
-        assert_eq!(floors.of(1, 1_001), i64::MIN);
+        assert_eq!(of(&floors, 1_001), i64::MIN);
         floors.ended(1, 1_002, 70, (500, 500), 90);
-        assert_eq!(floors.of(1, 1_003), i64::MIN, "a claim that was under way does not bring it back");
+        assert_eq!(of(&floors, 1_003), i64::MIN, "a claim that was under way does not bring it back");
     }
 }

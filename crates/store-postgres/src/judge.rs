@@ -4,9 +4,9 @@
 //! at a queue with settings and what it counts is what is. How many run is read from the counters,
 //! which every finish keeps in its own transaction; no row of a queue is written by a finish.
 
-use crate::claim::{PEEK, Place, TAKE_THESE};
+use crate::claim::{Place, TAKE_THESE, floors_of};
 use crate::effects::Effects;
-use crate::link::{Conn, Step};
+use crate::link::{Conn, Fault, Step};
 use crate::{Inner, Lanes, keys, rows};
 use jiff::Timestamp;
 use mainspring_core::claim::{self as rules, KeyState, QueueState, Verdict};
@@ -14,7 +14,7 @@ use mainspring_core::job::JobState;
 use mainspring_core::queue::{ALL_QUEUES, QueueSettings};
 use mainspring_core::store::{ClaimBatch, ClaimRequest};
 use mainspring_core::{ProjectId, time};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio_postgres::Row;
 
@@ -29,42 +29,62 @@ const RUNNING: &str = "
     SELECT r.project, r.queue, sum(c.n)::bigint FROM routes r JOIN counters c ON c.route = r.id AND c.state = 2
     WHERE r.project = ANY($1) GROUP BY r.project, r.queue";
 
-const LOCK_THESE: &str = "
-    SELECT r.job, r.key_id, j.key_limit, j.expires_at, j.priority, r.attempt
-    FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) u(route, ord, job)
-    JOIN ready r ON r.route = u.route AND r.ord = u.ord AND r.job = u.job
-    JOIN jobs j ON j.id = r.job FOR UPDATE OF r SKIP LOCKED";
+/// The first jobs of each route with all that a verdict needs. Not locked: the rows of their queues
+/// are, so no other claim looks at them, and a cancel that comes between is noticed at the end.
+const LOOK: &str = "
+    SELECT u.route, x.ord, x.job, x.key_id, j.key_limit, j.expires_at, j.priority
+    FROM unnest($1::integer[], $3::bigint[]) u(route, floor)
+    CROSS JOIN LATERAL (
+        SELECT ord, job, key_id FROM ready WHERE route = u.route AND ord >= u.floor
+        ORDER BY ord, job LIMIT $2) x
+    CROSS JOIN LATERAL (SELECT key_limit, expires_at, priority FROM jobs WHERE id = x.job OFFSET 0) j";
 
 const HOLD: &str = "
     WITH gone AS (
-        DELETE FROM ready r USING unnest($1::integer[], $2::bigint[], $3::bigint[]) u(route, ord, job)
-        WHERE r.route = u.route AND r.ord = u.ord AND r.job = u.job RETURNING r.*)
+        DELETE FROM ready WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) u(route, ord, job)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
+                OFFSET 0 FOR UPDATE) x)) RETURNING *)
     INSERT INTO held (key_id, ord, job, route, attempt) SELECT key_id, ord, job, route, attempt FROM gone";
 
 const PUT_OFF: &str = "
-    WITH gone AS (
-        DELETE FROM ready r
-        USING unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[]) u(route, ord, job, at)
-        WHERE r.route = u.route AND r.ord = u.ord AND r.job = u.job RETURNING r.*, u.at),
-    moved AS (UPDATE jobs j SET run_at = g.at FROM gone g WHERE j.id = g.job RETURNING j.id, j.expires_at)
+    WITH late AS MATERIALIZED (
+        SELECT r.*, u.at FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[])
+            u(route, ord, job, at)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS here, * FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
+            OFFSET 0 FOR UPDATE) r),
+    gone AS (DELETE FROM ready WHERE ctid = ANY(ARRAY(SELECT here FROM late))),
+    moved AS (
+        UPDATE jobs j SET run_at = l.at FROM late l
+        CROSS JOIN LATERAL (SELECT ctid AS here FROM jobs WHERE id = l.job OFFSET 0 FOR NO KEY UPDATE) x
+        WHERE j.ctid = x.here)
     INSERT INTO scheduled (run_at, job, ord, route, attempt, key_id, expires_at, put_off)
-    SELECT g.at, g.job, g.ord, g.route, g.attempt, g.key_id, m.expires_at, true
-    FROM gone g JOIN moved m ON m.id = g.job";
+    SELECT l.at, l.job, l.ord, l.route, l.attempt, l.key_id, x.expires_at, true
+    FROM late l CROSS JOIN LATERAL (SELECT expires_at FROM jobs WHERE id = l.job OFFSET 0) x";
 
 const DROP_THESE: &str = "
-    DELETE FROM ready r USING unnest($1::integer[], $2::bigint[], $3::bigint[]) u(route, ord, job)
-    WHERE r.route = u.route AND r.ord = u.ord AND r.job = u.job";
+    DELETE FROM ready WHERE ctid = ANY(ARRAY(
+        SELECT x.at FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) u(route, ord, job)
+        CROSS JOIN LATERAL (
+            SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
+            OFFSET 0 FOR UPDATE) x))";
 
 const SET_QUEUES: &str = "
     UPDATE queues q SET tat = u.tat, vclock = u.vclock
     FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) u(id, tat, vclock) WHERE q.id = u.id";
 
 /// A locked queue.
+#[derive(Clone)]
 struct Watched {
     id: i32,
     settings: QueueSettings,
     state: QueueState,
 }
+
+/// Keys by number: how many ran before, and the state as it will be.
+pub(crate) type Keys = BTreeMap<i64, (u64, KeyState)>;
 
 type Queues = HashMap<(ProjectId, Arc<str>), Watched>;
 
@@ -75,13 +95,26 @@ pub(crate) struct Judged {
     pub hint_jobs: bool,
 }
 
-/// What is known of a locked candidate.
+/// What a verdict on a candidate needs.
+#[derive(Clone, Copy)]
 struct Candidate {
     place: Place,
     key_id: Option<i64>,
     key_limit: Option<u32>,
     expires_at: Option<i64>,
     priority: u8,
+}
+
+impl Candidate {
+    fn read(row: &Row) -> Candidate {
+        Candidate {
+            place: Place { route: row.get(0), ord: row.get(1), job: row.get(2) },
+            key_id: row.get(3),
+            key_limit: row.get::<_, Option<i32>>(4).map(|n| n.max(0) as u32),
+            expires_at: row.get(5),
+            priority: row.get::<_, i16>(6) as u8,
+        }
+    }
 }
 
 /// Where candidates go.
@@ -106,36 +139,72 @@ impl Inner {
         now: Timestamp,
         request: &ClaimRequest,
         routes: &[i32],
+        floors: &BTreeMap<i32, i64>,
         want: u32,
     ) -> Step<(Vec<Row>, ClaimBatch, Judged)> {
         let us = time::micros(now);
         let mut queues = lock_queues(conn, routes).await?;
         // One more than wanted tells whether a limit kept something back.
-        let found = conn.query(PEEK, &[&routes, &(i64::from(want) + 1)]).await?;
+        let floors = floors_of(routes, floors);
+        let found = conn.query(LOOK, &[&routes, &(i64::from(want) + 1), &floors]).await?;
+        let known: HashMap<i64, Candidate> =
+            found.iter().map(Candidate::read).map(|c| (c.place.job, c)).collect();
         let lanes = self.lanes_of(&found).await?;
         let (order, wake_at) = candidates(&queues, lanes, now, want);
         let mut got = ClaimBatch { wake_at: wake_at.map(time::from_micros), ..Default::default() };
 
-        let known = lock_candidates(conn, &order).await?;
-        let ids: Vec<i64> = known.iter().filter_map(|c| c.key_id).collect();
-        let mut keys = keys::lock(conn, &ids).await?;
-        let mut fates = Fates::default();
-        for candidate in &known {
-            let route = self.route_of(candidate.place.route).await?;
-            let queue = queues.get_mut(&(route.project, route.queue.clone()));
-            judge_one(candidate, queue, &mut keys, now, &mut fates);
-        }
+        let order: Vec<Candidate> = order.iter().filter_map(|p| known.get(&p.job).copied()).collect();
+        let (fates, keys) = self.verdicts(conn, &order, &mut queues, now).await?;
         got.more = !(fates.hold.is_empty() && fates.put_off.is_empty() && fates.expired.is_empty());
+        if let ([route], [floor]) = (routes, floors.as_slice()) {
+            // Whatever became of them, those that were judged are not ready any more.
+            let last = order.last().map_or(i64::MIN, |c| c.place.ord);
+            self.floors.ended(*route, us, *floor, (order.len(), want as usize), last);
+        }
 
         let mut fx = Effects::default();
         self.write_fates(conn, us, &fates, &mut fx).await?;
         let (r, o, j) = columns(&fates.run);
         let shard = self.shard(Lanes::CLAIM);
         let rows = conn.query(TAKE_THESE, &[&request.node.0, &us, &shard, &r, &o, &j]).await?;
-        keys::set(conn, &keys).await?;
+        if rows.len() != j.len() {
+            // Somebody cancelled one of them: keys and queues would count what does not run.
+            return Err(Fault::Again);
+        }
+        keys::started(conn, &keys).await?;
         set_queues(conn, &queues).await?;
         self.seal(conn, us, shard, &mut fx).await?;
         Ok((rows, got, Judged { order: j, hint_jobs: fx.hint_jobs }))
+    }
+
+    /// Judges candidates in order. Keys are read first and locked only if one of them is full: a
+    /// finish may free it at this moment, and must then either be seen or see the held job.
+    async fn verdicts(
+        &self,
+        conn: &Conn,
+        order: &[Candidate],
+        queues: &mut Queues,
+        now: Timestamp,
+    ) -> Step<(Fates, Keys)> {
+        let ids: Vec<i64> =
+            order.iter().filter_map(|c| c.key_id).collect::<BTreeSet<_>>().into_iter().collect();
+        for locked in [false, true] {
+            let before = if locked { keys::lock(conn, &ids).await? } else { keys::look(conn, &ids).await? };
+            let mut keys: Keys =
+                before.into_iter().map(|(id, (_, state))| (id, (state.running, state))).collect();
+            let mut judged = queues.clone();
+            let mut fates = Fates::default();
+            for candidate in order {
+                let route = self.route_of(candidate.place.route).await?;
+                let queue = judged.get_mut(&(route.project, route.queue.clone()));
+                judge_one(candidate, queue, &mut keys, now, &mut fates);
+            }
+            if locked || fates.hold.is_empty() {
+                *queues = judged;
+                return Ok((fates, keys));
+            }
+        }
+        Err(Fault::Again)
     }
 
     /// Moves candidates that do not run.
@@ -234,31 +303,10 @@ fn room_of_all(queues: &Queues, project: ProjectId, now: Timestamp, want: u32) -
     rules::allowance(&settings, &all.state, now, want).0
 }
 
-/// Locks candidates that nobody took meanwhile; in order.
-async fn lock_candidates(conn: &Conn, order: &[Place]) -> Step<Vec<Candidate>> {
-    if order.is_empty() {
-        return Ok(vec![]);
-    }
-    let (r, o, j) = columns(order);
-    let rows = conn.query(LOCK_THESE, &[&r, &o, &j]).await?;
-    let by_id: HashMap<i64, &Row> = rows.iter().map(|row| (row.get(0), row)).collect();
-    let candidate = |place: &Place| {
-        let row = by_id.get(&place.job)?;
-        Some(Candidate {
-            place: *place,
-            key_id: row.get(1),
-            key_limit: row.get::<_, Option<i32>>(2).map(|n| n.max(0) as u32),
-            expires_at: row.get(3),
-            priority: row.get::<_, i16>(4) as u8,
-        })
-    };
-    Ok(order.iter().filter_map(candidate).collect())
-}
-
 fn judge_one(
     candidate: &Candidate,
     queue: Option<&mut Watched>,
-    keys: &mut BTreeMap<i64, (i32, KeyState)>,
+    keys: &mut Keys,
     now: Timestamp,
     fates: &mut Fates,
 ) {

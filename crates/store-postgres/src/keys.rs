@@ -3,6 +3,7 @@
 
 use crate::Inner;
 use crate::effects::Effects;
+use crate::judge::Keys;
 use crate::link::{Conn, Step};
 use futures_util::future::try_join;
 use mainspring_core::claim::{KeyState, QueueState, fair_ord};
@@ -40,14 +41,11 @@ impl<T: Keyed> Keyed for &mut T {
     }
 }
 
+/// Held against deletion only.
 const FIND: &str = "
     SELECT k.id, k.queue_id, k.key, k.last_turn FROM unnest($1::integer[], $2::text[]) u(queue_id, key)
-    JOIN keys k ON k.queue_id = u.queue_id AND k.key = u.key ORDER BY k.id FOR KEY SHARE OF k";
-
-/// As [`FIND`], for turns to be given out.
-const FIND_FOR_TURNS: &str = "
-    SELECT k.id, k.queue_id, k.key, k.last_turn FROM unnest($1::integer[], $2::text[]) u(queue_id, key)
-    JOIN keys k ON k.queue_id = u.queue_id AND k.key = u.key ORDER BY k.id FOR NO KEY UPDATE OF k";
+    CROSS JOIN LATERAL (
+        SELECT * FROM keys WHERE queue_id = u.queue_id AND key = u.key OFFSET 0 FOR KEY SHARE) k";
 
 const MAKE: &str = "
     INSERT INTO keys (queue_id, key) SELECT * FROM unnest($1::integer[], $2::text[]) ORDER BY 1, 2
@@ -60,24 +58,35 @@ const LOCK: &str = "
     SELECT id, queue_id, running, tat, put_off, last_turn FROM keys WHERE id = ANY($1)
     ORDER BY id FOR NO KEY UPDATE";
 
-const SET: &str = "
-    UPDATE keys k SET running = u.running, tat = u.tat, put_off = u.put_off
-    FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) u(id, running, tat, put_off)
+/// As [`LOCK`], for a first look.
+const LOOK: &str = "
+    SELECT id, queue_id, running, tat, put_off, last_turn FROM keys WHERE id = ANY($1)";
+
+/// Added to, not set: a finish may have taken some away since the look.
+const STARTED: &str = "
+    UPDATE keys k SET running = k.running + u.n, tat = u.tat, put_off = u.put_off
+    FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[]) u(id, n, tat, put_off)
     WHERE k.id = u.id";
 
+/// In order of the numbers, which is that of the input. A key that nothing of ran is locked all the
+/// same: its held jobs are looked at.
 const ENDED: &str = "
     UPDATE keys k SET running = greatest(k.running - u.n, 0)
-    FROM unnest($1::bigint[], $2::integer[]) u(id, n) WHERE k.id = u.id AND u.n <> 0";
+    FROM unnest($1::bigint[], $2::integer[]) u(id, n) WHERE k.id = u.id
+    RETURNING k.id, k.queue_id, k.running";
 
 const HELD: &str = "
     SELECT h.key_id, h.ord, h.job, j.key_limit FROM unnest($1::bigint[]) u(key_id)
     CROSS JOIN LATERAL (SELECT * FROM held WHERE key_id = u.key_id ORDER BY ord, job LIMIT 1000) h
-    JOIN jobs j ON j.id = h.job";
+    CROSS JOIN LATERAL (SELECT key_limit FROM jobs WHERE id = h.job OFFSET 0) j";
 
 const RELEASE: &str = "
     WITH gone AS (
-        DELETE FROM held h USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) u(key_id, ord, job)
-        WHERE h.key_id = u.key_id AND h.ord = u.ord AND h.job = u.job RETURNING h.*)
+        DELETE FROM held WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) u(key_id, ord, job)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM held WHERE key_id = u.key_id AND ord = u.ord AND job = u.job
+                OFFSET 0 FOR UPDATE) x)) RETURNING *)
     INSERT INTO ready (route, ord, job, attempt, key_id) SELECT route, ord, job, attempt, key_id FROM gone";
 
 /// Finds (or makes) the keys' numbers, and gives turns in fair queues.
@@ -97,17 +106,19 @@ pub(crate) async fn assign<T: Keyed>(inner: &Inner, conn: &Conn, drafts: &mut [T
         return Ok(());
     }
     let (queues, keys): (Vec<i32>, Vec<String>) = wanted.into_iter().unzip();
-    let find = if turns.is_empty() { FIND } else { FIND_FOR_TURNS };
-    let mut rows = conn.query(find, &[&queues, &keys]).await?;
+    let mut rows = conn.query(FIND, &[&queues, &keys]).await?;
     if rows.len() < queues.len() {
         conn.execute(MAKE, &[&queues, &keys]).await?;
-        rows = conn.query(find, &[&queues, &keys]).await?;
+        rows = conn.query(FIND, &[&queues, &keys]).await?;
     }
+    // Turns are given out one after the other, so their keys are locked, in the one order.
+    let ids: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+    let locked = if turns.is_empty() { BTreeMap::new() } else { lock(conn, &ids).await? };
     let mut found: BTreeMap<(i32, String), (i64, KeyState)> = rows
         .iter()
         .map(|row| {
-            let state = KeyState { last_turn: row.get(3), ..Default::default() };
-            ((row.get(1), row.get(2)), (row.get(0), state))
+            let last_turn = locked.get(&row.get(0)).map_or_else(|| row.get(3), |(_, state)| state.last_turn);
+            ((row.get(1), row.get(2)), (row.get(0), KeyState { last_turn, ..Default::default() }))
         })
         .collect();
     let clocks = clocks(conn, &turns).await?;
@@ -130,7 +141,9 @@ pub(crate) async fn assign<T: Keyed>(inner: &Inner, conn: &Conn, drafts: &mut [T
         }
     }
     if !turns.is_empty() {
-        let (ids, turns): (Vec<i64>, Vec<i64>) = found.values().map(|(id, s)| (*id, s.last_turn)).unzip();
+        let mut set: Vec<(i64, i64)> = found.values().map(|(id, s)| (*id, s.last_turn)).collect();
+        set.sort_unstable();
+        let (ids, turns): (Vec<i64>, Vec<i64>) = set.into_iter().unzip();
         conn.execute(SET_TURNS, &[&ids, &turns]).await?;
     }
     Ok(())
@@ -147,10 +160,19 @@ async fn clocks(conn: &Conn, queues: &BTreeSet<i32>) -> Step<BTreeMap<i32, i64>>
 
 /// Locks keys: (queue, state) by number.
 pub(crate) async fn lock(conn: &Conn, ids: &[i64]) -> Step<BTreeMap<i64, (i32, KeyState)>> {
+    states(conn, LOCK, ids).await
+}
+
+/// Reads keys without a lock.
+pub(crate) async fn look(conn: &Conn, ids: &[i64]) -> Step<BTreeMap<i64, (i32, KeyState)>> {
+    states(conn, LOOK, ids).await
+}
+
+async fn states(conn: &Conn, sql: &'static str, ids: &[i64]) -> Step<BTreeMap<i64, (i32, KeyState)>> {
     if ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rows = conn.query(LOCK, &[&ids]).await?;
+    let rows = conn.query(sql, &[&ids]).await?;
     let state = |row: &tokio_postgres::Row| KeyState {
         running: u64::try_from(row.get::<_, i32>(2)).unwrap_or(0),
         tat: row.get(3),
@@ -160,46 +182,47 @@ pub(crate) async fn lock(conn: &Conn, ids: &[i64]) -> Step<BTreeMap<i64, (i32, K
     Ok(rows.iter().map(|row| (row.get(0), (row.get(1), state(row)))).collect())
 }
 
-/// Writes what a claim made of locked keys.
-pub(crate) async fn set(conn: &Conn, keys: &BTreeMap<i64, (i32, KeyState)>) -> Step<()> {
+/// Writes what a claim made of keys.
+pub(crate) async fn started(conn: &Conn, keys: &Keys) -> Step<()> {
     if keys.is_empty() {
         return Ok(());
     }
     let ids: Vec<i64> = keys.keys().copied().collect();
-    let running: Vec<i32> = keys.values().map(|k| i32::try_from(k.1.running).unwrap_or(i32::MAX)).collect();
+    let more = |(before, state): &(u64, KeyState)| state.running.saturating_sub(*before) as i32;
+    let started: Vec<i32> = keys.values().map(more).collect();
     let tat: Vec<i64> = keys.values().map(|k| k.1.tat).collect();
     let put_off: Vec<i64> = keys.values().map(|k| k.1.put_off).collect();
-    conn.execute(SET, &[&ids, &running, &tat, &put_off]).await.map(drop)
+    conn.execute(STARTED, &[&ids, &started, &tat, &put_off]).await.map(drop)
 }
 
 /// Attempts of keys ended: held jobs of those keys go on, in claim order, as many as may run.
 /// They are judged again when they are claimed, so this may err on the generous side.
 pub(crate) async fn ended(inner: &Inner, conn: &Conn, fx: &mut Effects) -> Step<()> {
     let (ids, ended): (Vec<i64>, Vec<i32>) = fx.keys.iter().map(|(k, n)| (*k, *n)).unzip();
-    let mut keys = lock(conn, &ids).await?;
     conn.prepare(&[ENDED, HELD]).await?;
     let args: crate::link::Args<'_> = &[&ids, &ended];
     let ids_args: crate::link::Args<'_> = &[&ids];
-    let (_, held) = try_join(conn.execute(ENDED, args), conn.query(HELD, ids_args)).await?;
+    // The second statement sees what was held while the first waited for its locks.
+    let (keys, held) = try_join(conn.query(ENDED, args), conn.query(HELD, ids_args)).await?;
     if held.is_empty() {
         return Ok(());
     }
-    for (id, (_, state)) in &mut keys {
-        let n = fx.keys.get(id).copied().unwrap_or(0).max(0);
-        state.running = state.running.saturating_sub(n as u64);
-    }
+    let mut keys: BTreeMap<i64, (i32, u64)> = keys
+        .iter()
+        .map(|row| (row.get(0), (row.get(1), u64::try_from(row.get::<_, i32>(2)).unwrap_or(0))))
+        .collect();
     let (mut free, mut full) = ((vec![], vec![], vec![]), BTreeSet::new());
     for row in &held {
         let id: i64 = row.get(0);
-        let Some((queue, state)) = keys.get_mut(&id) else { continue };
+        let Some((queue, running)) = keys.get_mut(&id) else { continue };
         let own = row.get::<_, Option<i32>>(3).map(|n| n as u64);
         let per_key = inner.names.queue(*queue).settings.max_running_per_key.map(u64::from);
         let limit = per_key.into_iter().chain(own).min();
-        if full.contains(&id) || limit.is_some_and(|limit| state.running >= limit) {
+        if full.contains(&id) || limit.is_some_and(|limit| *running >= limit) {
             full.insert(id);
             continue;
         }
-        state.running += 1;
+        *running += 1;
         free.0.push(id);
         free.1.push(row.get::<_, i64>(1));
         free.2.push(row.get::<_, i64>(2));
@@ -213,7 +236,10 @@ pub(crate) async fn ended(inner: &Inner, conn: &Conn, fx: &mut Effects) -> Step<
 
 const RELEASE_QUEUE: &str = "
     WITH gone AS (
-        DELETE FROM held h USING keys k WHERE k.queue_id = $1 AND h.key_id = k.id RETURNING h.*)
+        DELETE FROM held WHERE ctid = ANY(ARRAY(
+            SELECT x.at FROM (SELECT id FROM keys WHERE queue_id = $1 ORDER BY id) k
+            CROSS JOIN LATERAL (
+                SELECT ctid AS at FROM held WHERE key_id = k.id OFFSET 0 FOR UPDATE) x)) RETURNING *)
     INSERT INTO ready (route, ord, job, attempt, key_id) SELECT route, ord, job, attempt, key_id FROM gone";
 
 /// Releases every held job of a queue whose limit was lifted.

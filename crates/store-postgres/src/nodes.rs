@@ -30,7 +30,8 @@ const BEAT: &str = "
 const ORPHANS: &str = concat!(
     "SELECT r.node, r.attempt, r.cancel, ",
     rows::facts_columns!(),
-    " FROM running r JOIN jobs j ON j.id = r.job LEFT JOIN nodes n ON n.id = r.node
+    " FROM running r CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = r.job OFFSET 0) j
+      LEFT JOIN nodes n ON n.id = r.node
       WHERE r.job > $1 AND (n.id IS NULL OR n.heartbeat_at < $2) ORDER BY r.job LIMIT $3"
 );
 

@@ -39,9 +39,9 @@ const FIRES: &str = "
     SELECT j.scheduled_for, j.id, CASE WHEN d.job IS NOT NULL THEN d.state WHEN r.job IS NOT NULL THEN 2::smallint
                WHEN s.job IS NOT NULL THEN 0::smallint ELSE 1::smallint END, j.origin = 3
     FROM jobs j
-    LEFT JOIN done d ON d.job = j.id
-    LEFT JOIN running r ON r.job = j.id
-    LEFT JOIN scheduled s ON s.run_at = j.run_at AND s.job = j.id
+    LEFT JOIN LATERAL (SELECT * FROM done WHERE job = j.id OFFSET 0) d ON true
+    LEFT JOIN LATERAL (SELECT job FROM running WHERE job = j.id OFFSET 0) r ON true
+    LEFT JOIN LATERAL (SELECT job FROM scheduled WHERE run_at = j.run_at AND job = j.id OFFSET 0) s ON true
     JOIN routes t ON t.id = j.route
     WHERE j.schedule = $1 AND t.project = $2 AND j.scheduled_for IS NOT NULL
       AND j.scheduled_for >= $3 AND j.scheduled_for < $4
@@ -59,7 +59,7 @@ const QUEUES: &str = "
             WHERE r.queue_id = q.id
             UNION ALL
             SELECT h.job FROM keys k JOIN held h ON h.key_id = k.id WHERE k.queue_id = q.id) w
-         JOIN jobs j ON j.id = w.job)
+         CROSS JOIN LATERAL (SELECT run_at FROM jobs WHERE id = w.job OFFSET 0) j)
     FROM queues q WHERE q.project = $1 ORDER BY q.name COLLATE \"C\"";
 
 const ROLLUPS: &str = "
@@ -365,7 +365,8 @@ impl Inner {
         let rows = self
             .read(
                 select_jobs!(
-                    "JOIN routes t ON t.id = j.route WHERE r.job IS NOT NULL AND t.project = $1
+                    "JOIN routes t ON t.id = j.route
+                     WHERE j.id = ANY(ARRAY(SELECT job FROM running)) AND r.job IS NOT NULL AND t.project = $1
                      ORDER BY r.started_at, r.job LIMIT $2"
                 ),
                 &[&project.0, &cap(limit)],

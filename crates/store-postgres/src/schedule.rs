@@ -63,16 +63,16 @@ const DUE: &str = concat!(
     " FROM schedules WHERE next_fire <= $1 ORDER BY next_fire, id LIMIT $2"
 );
 
-const LIVE: &str = "SELECT u.schedule, j.id, CASE WHEN d.job IS NOT NULL THEN d.state WHEN r.job IS NOT NULL THEN 2::smallint
+const LIVE: &str = concat!(
+    "SELECT u.schedule, j.id, CASE WHEN d.job IS NOT NULL THEN d.state WHEN r.job IS NOT NULL THEN 2::smallint
          WHEN s.job IS NOT NULL THEN 0::smallint ELSE 1::smallint END
      FROM unnest($1::bigint[]) u(schedule)
      CROSS JOIN LATERAL (
          SELECT job FROM live_fires WHERE schedule = u.schedule ORDER BY job LIMIT 100) l
-     JOIN jobs j ON j.id = l.job
-     LEFT JOIN done d ON d.job = j.id
-     LEFT JOIN running r ON r.job = j.id
-     LEFT JOIN scheduled s ON s.run_at = j.run_at AND s.job = j.id
-     ORDER BY 1, 2";
+     CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = l.job OFFSET 0) j ",
+    rows::places_of_jobs!(),
+    "ORDER BY 1, 2"
+);
 
 const NEXT: &str = "
     SELECT next_fire FROM schedules WHERE next_fire IS NOT NULL ORDER BY next_fire, id LIMIT 1 OFFSET $1";

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
 
 const WALK: &str = "
-    SELECT d.job, d.route, d.state, d.finished_at, j.created_at FROM done d JOIN jobs j ON j.id = d.job
-    WHERE d.job > $1 ORDER BY d.job LIMIT $2::bigint";
+    SELECT d.job, d.route, d.state, d.finished_at, j.created_at FROM done d
+    CROSS JOIN LATERAL (SELECT created_at FROM jobs WHERE id = d.job OFFSET 0) j WHERE d.job > $1 ORDER BY d.job LIMIT $2::bigint";
 
 const POLICIES: &str = "
     SELECT r.id, r.queue_id, q.settings,

@@ -25,8 +25,9 @@ pub(crate) enum Fate {
 const FIND_FIRES: &str = "
     SELECT u.i, j.id FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::integer[])
         u(schedule, origin, at, i)
-    JOIN jobs j ON j.schedule = u.schedule AND j.origin = u.origin AND j.scheduled_for = u.at
-        AND j.scheduled_for IS NOT NULL";
+    CROSS JOIN LATERAL (
+        SELECT id FROM jobs WHERE schedule = u.schedule AND origin = u.origin AND scheduled_for = u.at
+            AND scheduled_for IS NOT NULL OFFSET 0) j";
 
 /// Takes the keys' rows, in order; job 0 is nobody.
 const TAKE_UNIQUES: &str = "

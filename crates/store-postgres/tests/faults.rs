@@ -3,10 +3,10 @@
 #![allow(clippy::disallowed_methods, reason = "these tests wait for a real server")]
 
 use mainspring_core::decide::{Outcome, decide};
-use mainspring_core::job::{NewJob, Unique, UniqueStates};
+use mainspring_core::job::{JobState, NewJob, Unique, UniqueStates};
 use mainspring_core::node::NodeInfo;
 use mainspring_core::reader::Reader;
-use mainspring_core::store::{ClaimRequest, Finished, Hint, Store};
+use mainspring_core::store::{ClaimRequest, Finished, Hint, JobFilter, Store};
 use mainspring_core::{Json, NodeId, ProjectId, StoreError};
 use mainspring_store_postgres::{Options, PostgresStore};
 use mainspring_testkit::pg::{self, Database, PrivateCluster};
@@ -381,4 +381,101 @@ async fn an_idle_store_asks_nothing_but_its_own_proof_and_a_heartbeat_is_one_sta
         .expect("sessions");
     assert_eq!(text.trim(), "1|t", "a heartbeat is more than one statement");
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_of_empty_tables_do_not_turn_plans_around() {
+    let database = pg::fresh_database();
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    // What a vacuum leaves behind that comes when everything has just been drained.
+    database
+        .sql(
+            "UPDATE pg_class SET reltuples = 0, relpages = 1000
+             WHERE relnamespace = 'mainspring'::regnamespace AND relkind = 'r'",
+        )
+        .expect("statistics");
+    let keyed = |n: usize| {
+        let mut new = job("work");
+        new.key = (n % 2 == 1).then(|| format!("key {}", n % 100).into());
+        new
+    };
+    for round in 0..10 {
+        store
+            .enqueue(now(), P, (0..1000).map(|n| if round < 5 { job("work") } else { keyed(n) }).collect())
+            .await
+            .expect("enqueued");
+    }
+    // With nested loops over everything each of these would take seconds, and some the time limit.
+    let began = Instant::now();
+    let mut done = 0;
+    while done < 10_000 {
+        let all = ClaimRequest { limit: 1000, ..request(node) };
+        let claimed = store.claim(now(), all).await.expect("claimed").jobs;
+        done += claimed.len();
+        let fails = Outcome::Failed {
+            error: mainspring_core::job::ErrorRecord::new("fatal", "no", vec![]),
+            retryable: false,
+            after: None,
+        };
+        let end = claimed.iter().map(|c| decide(&c.facts, fails.clone(), now(), 0.5)).collect();
+        store.finish(now(), end).await.expect("finished");
+    }
+    let failed = JobFilter { states: vec![JobState::Failed], ..JobFilter::default() };
+    assert_eq!(store.jobs(P, &failed, None, 1000).await.expect("a page").rows.len(), 1000);
+    let bulk = mainspring_core::store::Bulk { filter: &failed, after: None, limit: 1000 };
+    assert_eq!(store.retry_jobs(now(), P, bulk, "test").await.expect("retried").jobs.len(), 1000);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+/// Claims and finishes of one key's jobs, side by side: each takes its share of the same rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_counted_right_while_claims_and_finishes_meet_on_them() {
+    let database = pg::fresh_database();
+    let (claims, ends) = (open(&database.url()).await, open(&database.url()).await);
+    let node = join(&claims, 1).await;
+    let keyed = |n: usize| NewJob { key: Some(format!("key {}", n % 7).into()), ..job("work") };
+    for _ in 0..4 {
+        claims.enqueue(now(), P, (0..1000).map(keyed).collect()).await.expect("enqueued");
+    }
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Vec<mainspring_core::job::Claimed>>(8);
+    let store = claims.clone();
+    let claimer = tokio::spawn(async move {
+        let mut left = 4000;
+        while left > 0 {
+            let jobs = store.claim(now(), request(node)).await.expect("claimed").jobs;
+            left -= jobs.len();
+            send.send(jobs).await.expect("a listener");
+        }
+    });
+    while let Some(jobs) = receive.recv().await {
+        let done = jobs.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5));
+        ends.finish(now(), done.collect()).await.expect("finished");
+    }
+    claimer.await.expect("the claims");
+    assert_eq!(claims.audit().await.expect("audit"), Vec::<String>::new());
+}
+
+/// A cancel marks the lease while a finish waits for it: the lease must go all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
+    let database = pg::fresh_database();
+    let (a, b) = (open(&database.url()).await, open(&database.url()).await);
+    let node = join(&a, 1).await;
+    for _ in 0..30 {
+        a.enqueue(now(), P, vec![job("work"); 50]).await.expect("enqueued");
+        let claimed = a.claim(now(), request(node)).await.expect("claimed").jobs;
+        let done: Vec<_> = claimed
+            .iter()
+            .map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5))
+            .collect();
+        let running = JobFilter { states: vec![JobState::Running], ..JobFilter::default() };
+        let bulk = mainspring_core::store::Bulk { filter: &running, after: None, limit: 1000 };
+        let (cancelled, finished) =
+            tokio::join!(b.cancel_jobs(now(), P, bulk, "no", "test"), a.finish(now(), done));
+        cancelled.expect("cancelled");
+        assert!(finished.expect("finished").iter().all(|f| *f == Finished::Applied));
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM mainspring.running").unwrap().trim(), "0");
+    assert_eq!(a.audit().await.expect("audit"), Vec::<String>::new());
 }
