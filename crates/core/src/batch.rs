@@ -27,7 +27,7 @@ pub struct NewBatch {
     /// Enqueued in the transaction in which the batch ends, whatever its outcome. Its payload is
     /// given as is; the follow-up finds the counts through its own `batch` field.
     pub follow_up: Option<NewJob>,
-    /// The job that opened it.
+    /// The job that opened it. It has at most one unsealed batch of a name.
     pub parent: Option<JobId>,
     /// Whether all jobs are in it; an unsealed batch stays open when its jobs are done.
     pub sealed: bool,

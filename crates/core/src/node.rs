@@ -29,6 +29,9 @@ pub struct NodeInfo {
     pub slots: u32,
     /// The queues it serves; empty means all.
     pub queues: Vec<String>,
+    /// The kinds it knows.
+    #[serde(default)]
+    pub kinds: Vec<String>,
     /// The version of its time zone data.
     pub tz_version: String,
 }

@@ -71,6 +71,11 @@ impl Rate {
         tat.max(now).saturating_add(i64::from(n).saturating_mul(self.interval()))
     }
 
+    /// The instant of [`Rate::when`] for the next start.
+    pub fn next(&self, tat: i64) -> jiff::Timestamp {
+        crate::time::from_micros(self.when(tat, 1))
+    }
+
     /// The first instant at which `nth` more starts (from 1) will have been allowed, if none is
     /// taken by others.
     pub fn when(&self, tat: i64, nth: u32) -> i64 {

@@ -55,6 +55,8 @@ pub struct QueueRecord {
     pub counts: BTreeMap<JobState, u64>,
     /// When the job that has waited longest became due.
     pub oldest_waiting: Option<Timestamp>,
+    /// With a rate: when it lets the next job start, in the past when it would let one start now.
+    pub next_start: Option<Timestamp>,
 }
 
 /// What roll-ups are summed by.

@@ -215,7 +215,9 @@ pub trait Store: Reader + Send + Sync + 'static {
     async fn enqueue(&self, now: Timestamp, project: ProjectId, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>>;
 
     /// Opens a batch with its first jobs (their `batch` field is set by this call), in one
-    /// transaction. A sealed batch without pending jobs ends at once.
+    /// transaction. A sealed batch without pending jobs ends at once. Where the same parent has a
+    /// batch of this name that is not sealed yet, the jobs join that one: a parent that comes back
+    /// after losing the answer finds what it opened, and leaves no empty batch behind.
     async fn open_batch(
         &self,
         now: Timestamp,
@@ -359,7 +361,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     async fn fire(&self, now: Timestamp, writes: Vec<FireWrite>) -> Result<Vec<Fired>>;
 
     /// Moves the next fire of an unchanged schedule (version and old value as given): after a zone
-    /// data change. False when it was changed meanwhile.
+    /// data change. `event`, which tells of it, is written with it. False when the schedule was
+    /// changed meanwhile: then nothing is written.
     async fn reschedule(
         &self,
         now: Timestamp,
@@ -367,6 +370,7 @@ pub trait Store: Reader + Send + Sync + 'static {
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool>;
 
     // ---- people ---------------------------------------------------------------------------------
@@ -415,6 +419,8 @@ pub trait Store: Reader + Send + Sync + 'static {
     // ---- housekeeping ---------------------------------------------------------------------------
 
     /// Deletes what the policy lets go, at most about `limit` rows, oldest first: a bounded step.
+    /// A batch that a deleted job opened and left unsealed is resolved with it, for nobody else
+    /// completes it: deleted when it has no jobs, otherwise sealed, without its follow-up.
     async fn sweep(&self, now: Timestamp, policy: &SweepPolicy, limit: u32) -> Result<Swept>;
 
     /// A small value kept by name: `tz_version`, `tour_done`, … None deletes it.

@@ -1,9 +1,8 @@
 //! Why a job is not running: every reason that holds, in words a person can act on.
 //!
 //! Looks only at what readers see; it changes nothing and guesses nothing. What it cannot know (how
-//! many jobs a rate lets through before this one) it does not claim.
+//! many jobs a rate lets through before this one) it does not claim: it tells when the next may start.
 
-use crate::registry::Registry;
 use jiff::Timestamp;
 use mainspring_core::error::Result;
 use mainspring_core::ids::{JobId, ProjectId};
@@ -44,7 +43,6 @@ pub struct Reason {
 /// Explains a job; None when there is none. `lease` is how long nodes may be silent.
 pub async fn explain(
     reader: &dyn Reader,
-    registry: Option<&Registry>,
     project: ProjectId,
     job: JobId,
     now: Timestamp,
@@ -56,13 +54,8 @@ pub async fn explain(
         state if state.is_final() => vec![ended(&job)],
         JobState::Running => running(&job, &reader.nodes().await?, now, lease),
         _ => {
-            let seen = Seen {
-                queues: reader.queues(project).await?,
-                nodes: reader.nodes().await?,
-                registry,
-                now,
-                lease,
-            };
+            let seen =
+                Seen { queues: reader.queues(project).await?, nodes: reader.nodes().await?, now, lease };
             seen.waiting(&job)
         }
     };
@@ -110,15 +103,14 @@ fn running(job: &JobRecord, nodes: &[NodeRecord], now: Timestamp, lease: Duratio
 }
 
 /// What there is to look at for a job that waits.
-struct Seen<'a> {
+struct Seen {
     queues: Vec<QueueRecord>,
     nodes: Vec<NodeRecord>,
-    registry: Option<&'a Registry>,
     now: Timestamp,
     lease: Duration,
 }
 
-impl Seen<'_> {
+impl Seen {
     fn waiting(&self, job: &JobRecord) -> Vec<Reason> {
         let mut reasons = Vec::new();
         self.due(job, &mut reasons);
@@ -189,9 +181,12 @@ impl Seen<'_> {
             let text = format!("as many jobs with its key {key:?} run as may; it is released when one ends");
             reasons.push(reason("key_full", text, None));
         }
-        if let Some(rate) = queue.settings.rate.filter(|_| job.state == JobState::Available) {
-            let text = format!("queue {} starts at most {rate}; it may wait for that", job.queue);
-            reasons.push(reason("rate", text, None));
+        let next = queue.next_start.filter(|at| *at > self.now && job.state == JobState::Available);
+        if let (Some(rate), Some(at)) = (queue.settings.rate, next) {
+            let wait = duration::format(time::since(self.now, at));
+            let text =
+                format!("queue {} starts at most {rate}; the next may start at {at}, in {wait}", job.queue);
+            reasons.push(reason("rate", text, Some(at)));
         }
     }
 
@@ -212,9 +207,16 @@ impl Seen<'_> {
             reasons.push(reason("no_node_for_queue", text, None));
             return;
         }
-        if self.registry.is_some_and(|r| r.get(&job.kind).is_none()) {
-            let text = format!("this program does not know kind {:?}; a node that does must run", job.kind);
+        let served = serving.len();
+        let knows = |n: &NodeRecord| n.info.kinds.iter().any(|k| **k == *job.kind);
+        let serving: Vec<_> = serving.into_iter().filter(|n| knows(n)).collect();
+        if serving.is_empty() {
+            let text = format!(
+                "none of the {served} living nodes that serve queue {} knows kind {:?}; start one that does",
+                job.queue, job.kind
+            );
             reasons.push(reason("unknown_kind", text, None));
+            return;
         }
         let due = job.state == JobState::Available;
         if due && serving.iter().all(|n| n.running >= u64::from(n.info.slots)) {

@@ -255,6 +255,8 @@ async fn a_fan_out_that_loses_its_answers_is_completed_by_the_next_attempt() {
             }
         }
         assert_eq!((n, node.client.batch(batch).await.unwrap().counts.total), (1500, 1500), "{losing}");
+        let batches = node.store.batches(P, None, 10).await.unwrap().rows.len();
+        assert_eq!(batches, 1, "{losing}: a batch was opened twice");
         node.stop().await;
     }
 }

@@ -96,8 +96,8 @@ async fn figures_of_schedules_carry_their_names_and_waiting_jobs_are_found_stuck
 }
 
 /// The words of a job's reasons.
-async fn words(client: &Client, registry: Option<&Registry>, id: JobId) -> Vec<&'static str> {
-    let found = explain(&**client.store(), registry, P, id, client.now(), LEASE).await.unwrap();
+async fn words(client: &Client, id: JobId) -> Vec<&'static str> {
+    let found = explain(&**client.store(), P, id, client.now(), LEASE).await.unwrap();
     let explanation = found.expect("the job is there");
     assert_eq!(explanation.summary, explanation.reasons[0].text);
     explanation.reasons.into_iter().map(|r| r.word).collect()
@@ -113,24 +113,34 @@ async fn a_job_that_waits_is_told_why_by_every_reason() {
         client.enqueue_raw(job).await.unwrap().id
     };
     let plain = put(|_| ()).await;
-    assert_eq!(words(&client, None, plain).await, ["no_node"]);
+    assert_eq!(words(&client, plain).await, ["no_node"]);
     let mut node = start_with(store.clone(), registry(), |b| b.slots(1).queues(["lane", "default"]));
     node.finished(plain).await;
-    assert_eq!(words(&client, None, plain).await, ["final"]);
+    assert_eq!(words(&client, plain).await, ["final"]);
 
     client.pause_queue("default", None, Some("stock-taking")).await.unwrap();
     let paused = put(|_| ()).await;
-    let found = explain(&store, None, P, paused, client.now(), LEASE).await.unwrap().unwrap();
+    let found = explain(&store, P, paused, client.now(), LEASE).await.unwrap().unwrap();
     assert!(found.summary.contains("paused by ann") && found.summary.ends_with("stock-taking"), "{found:?}");
     client.resume_queue("default").await.unwrap();
     node.finished(paused).await;
 
     let later = put(|j| j.run_at = Some("2099-01-01T00:00:00Z".parse().unwrap())).await;
-    assert_eq!(words(&client, None, later).await, ["not_due"]);
+    assert_eq!(words(&client, later).await, ["not_due"]);
     let unserved = put(|j| j.queue = "elsewhere".into()).await;
-    assert_eq!(words(&client, None, unserved).await, ["no_node_for_queue"]);
+    assert_eq!(words(&client, unserved).await, ["no_node_for_queue"]);
     let strange = put(|j| j.kind = "strange".into()).await;
-    assert_eq!(words(&client, Some(&registry()), strange).await, ["unknown_kind"]);
+    assert_eq!(words(&client, strange).await, ["unknown_kind"]);
+
+    let rate = mainspring::core::rate::Rate::parse("1/1h").unwrap();
+    client.change_queue("lane", |q| q.rate = Some(rate)).await.unwrap();
+    let in_lane = |j: &mut NewJob| j.queue = "lane".into();
+    node.finished(put(in_lane).await).await;
+    let limited = put(in_lane).await;
+    let found = explain(&store, P, limited, client.now(), LEASE).await.unwrap().unwrap();
+    assert_eq!(found.reasons.iter().map(|r| r.word).collect::<Vec<_>>(), ["rate"]);
+    let wait = time::since(client.now(), found.reasons[0].until.expect("an instant"));
+    assert!(wait > Duration::from_secs(3500) && wait <= Duration::from_secs(3600), "{found:?}");
 
     let endless = put(|j| {
         j.kind = "endless".into();
@@ -139,20 +149,20 @@ async fn a_job_that_waits_is_told_why_by_every_reason() {
     })
     .await;
     node.until(endless, |d| d.job.state == S::Running).await;
-    assert_eq!(words(&client, None, endless).await, ["running"]);
+    assert_eq!(words(&client, endless).await, ["running"]);
     // The pace of before is forgotten: nothing is claimed ahead.
     nap(300).await;
     let waits = put(|_| ()).await;
-    assert_eq!(words(&client, None, waits).await, ["slots_busy"]);
+    assert_eq!(words(&client, waits).await, ["slots_busy"]);
     client.change_queue("default", |q| q.max_running = Some(1)).await.unwrap();
-    assert_eq!(words(&client, None, waits).await, ["queue_full", "slots_busy"]);
+    assert_eq!(words(&client, waits).await, ["queue_full", "slots_busy"]);
     client
         .set_queue("*", mainspring::core::queue::QueueSettings { max_running: Some(1), ..Default::default() })
         .await
         .unwrap();
-    assert!(words(&client, None, waits).await.contains(&"all_full"));
+    assert!(words(&client, waits).await.contains(&"all_full"));
     client.cancel(endless, "enough").await.unwrap();
-    let found = words(&client, None, endless).await;
+    let found = words(&client, endless).await;
     assert!(found == ["running", "cancelling"] || found == ["final"], "{found:?}");
     let _ = node.events.try_recv();
     node.stop().await;
@@ -165,16 +175,16 @@ async fn a_job_of_a_silent_node_and_one_that_waits_for_its_retry_are_explained()
     }));
     let flaky = node.enqueue("flaky").await;
     node.until(flaky, |d| d.job.attempt == 1 && d.job.state == S::Scheduled).await;
-    let found = explain(&node.store, None, P, flaky, node.client.now(), LEASE).await.unwrap().unwrap();
+    let found = explain(&node.store, P, flaky, node.client.now(), LEASE).await.unwrap().unwrap();
     assert_eq!(found.reasons[0].word, "retrying");
     assert!(found.summary.starts_with("its attempt 1 failed (busy); it is tried again at"), "{found:?}");
     let endless = node.enqueue("endless").await;
     node.until(endless, |d| d.job.state == S::Running).await;
     let later = time::plus(node.client.now(), Duration::from_secs(60));
-    let found = explain(&node.store, None, P, endless, later, LEASE).await.unwrap().unwrap();
+    let found = explain(&node.store, P, endless, later, LEASE).await.unwrap().unwrap();
     assert_eq!(found.reasons[0].word, "node_silent");
     assert!(found.reasons[0].until.is_some());
-    assert!(explain(&node.store, None, P, JobId(999), later, LEASE).await.unwrap().is_none());
+    assert!(explain(&node.store, P, JobId(999), later, LEASE).await.unwrap().is_none());
     assert!(node.store.hints_alive());
     node.client.cancel(endless, "enough").await.unwrap();
     node.stop().await;

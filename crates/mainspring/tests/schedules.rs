@@ -236,12 +236,12 @@ async fn a_new_version_of_the_zone_data_moves_next_fires_and_says_so() {
     let record = hand.client.schedule("tick").await.unwrap().0;
     let wrong = at("2026-11-22T10:30:00Z");
     let now = hand.clock.now();
-    hand.store.reschedule(now, record.id, record.version, record.next_fire, Some(wrong)).await.unwrap();
+    hand.store.reschedule(now, record.id, record.version, record.next_fire, Some(wrong), None).await.unwrap();
     hand.settle(&ZoneCheck::new(hand.engine.clone())).await;
     assert_eq!(hand.client.schedule("tick").await.unwrap().0.next_fire, Some(at("2026-11-22T10:01:00Z")));
     assert_eq!(hand.events("schedule.moved").await, 1);
     // The same version again: nothing is looked at.
-    hand.store.reschedule(now, record.id, record.version, record.next_fire, Some(wrong)).await.unwrap();
+    hand.store.reschedule(now, record.id, record.version, record.next_fire, Some(wrong), None).await.unwrap();
     hand.settle(&ZoneCheck::new(hand.engine.clone())).await;
     assert_eq!(hand.client.schedule("tick").await.unwrap().0.next_fire, Some(wrong));
 }

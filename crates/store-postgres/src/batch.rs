@@ -148,7 +148,9 @@ impl Inner {
             let row = conn
                 .opt(
                     "INSERT INTO batches (project, name, sealed, parent, follow_spec, created_at)
-                     SELECT id, $2, false, $3, $4, $5 FROM projects WHERE id = $1 RETURNING id",
+                     SELECT id, $2, false, $3, $4, $5 FROM projects WHERE id = $1
+                     ON CONFLICT (parent, name, project) WHERE NOT sealed AND parent IS NOT NULL
+                     DO UPDATE SET name = excluded.name RETURNING id",
                     &[&project.0, &name, &parent, &spec, &now],
                 )
                 .await?;
@@ -186,6 +188,26 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Batches that deleted jobs opened and left unsealed: nobody completes them any more.
+pub(crate) async fn resolve(
+    inner: &Inner,
+    conn: &Conn,
+    now: i64,
+    gone: &[i64],
+    fx: &mut Effects,
+) -> Step<()> {
+    let empty = "DELETE FROM batches WHERE NOT sealed AND parent = ANY($1) AND total = 0";
+    conn.execute(empty, &[&gone]).await?;
+    let seal = concat!(
+        "UPDATE batches SET sealed = true, follow_spec = NULL WHERE NOT sealed AND parent = ANY($1) RETURNING ",
+        seen!()
+    );
+    for row in &conn.query(seal, &[&gone]).await? {
+        close(inner, conn, now, seen(row)?, fx).await?;
+    }
+    Ok(())
 }
 
 async fn seal(

@@ -37,7 +37,7 @@ const ORPHANS: &str = concat!(
 
 const NODES: &str = "
     SELECT n.id, n.name, n.pid, n.version, n.slots, n.queues, n.tz_version, n.joined_at, n.heartbeat_at,
-           coalesce(r.n, 0)
+           coalesce(r.n, 0), n.kinds
     FROM nodes n LEFT JOIN (SELECT node, count(*) AS n FROM running GROUP BY node) r ON r.node = n.id
     ORDER BY n.joined_at, n.id";
 
@@ -50,15 +50,27 @@ impl Inner {
     pub(crate) async fn join(&self, now: Timestamp, info: NodeInfo) -> Result<()> {
         let now = time::micros(now);
         let queues = serde_json::to_string(&info.queues).unwrap_or_default();
+        let kinds = serde_json::to_string(&info.kinds).unwrap_or_default();
         let (pid, slots) = (i64::from(info.pid), i64::from(info.slots));
         let name = rows::clean(&info.name);
         transact!(&self.reach, self.lanes.control, |conn| {
             conn.begin().await?;
             let made = conn
                 .execute(
-                    "INSERT INTO nodes (id, name, pid, version, slots, queues, tz_version, joined_at, heartbeat_at)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT DO NOTHING",
-                    &[&info.id.0, &name, &pid, &info.version, &slots, &queues, &info.tz_version, &now],
+                    "INSERT INTO nodes (id, name, pid, version, slots, queues, kinds, tz_version, joined_at,
+                        heartbeat_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9) ON CONFLICT DO NOTHING",
+                    &[
+                        &info.id.0,
+                        &name,
+                        &pid,
+                        &info.version,
+                        &slots,
+                        &queues,
+                        &kinds,
+                        &info.tz_version,
+                        &now,
+                    ],
                 )
                 .await?;
             if made == 0 {
@@ -160,7 +172,7 @@ impl Inner {
         let rows = self.read(NODES, &[]).await?;
         rows.iter()
             .map(|row| {
-                let queues = serde_json::from_str(row.get(5)).map_err(|e| rows::json_text("a node", e))?;
+                let list = |at| serde_json::from_str(row.get(at)).map_err(|e| rows::json_text("a node", e));
                 Ok(NodeRecord {
                     info: NodeInfo {
                         id: NodeId(row.get(0)),
@@ -168,7 +180,8 @@ impl Inner {
                         pid: row.get::<_, i64>(2) as u32,
                         version: row.get(3),
                         slots: row.get::<_, i64>(4) as u32,
-                        queues,
+                        queues: list(5)?,
+                        kinds: list(10)?,
                         tz_version: row.get(6),
                     },
                     joined_at: time::from_micros(row.get(7)),

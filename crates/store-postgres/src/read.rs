@@ -59,7 +59,8 @@ const QUEUES: &str = "
             WHERE r.queue_id = q.id
             UNION ALL
             SELECT h.job FROM keys k JOIN held h ON h.key_id = k.id WHERE k.queue_id = q.id) w
-         CROSS JOIN LATERAL (SELECT run_at FROM jobs WHERE id = w.job OFFSET 0) j)
+         CROSS JOIN LATERAL (SELECT run_at FROM jobs WHERE id = w.job OFFSET 0) j),
+        q.tat
     FROM queues q WHERE q.project = $1 ORDER BY q.name COLLATE \"C\"";
 
 const ROLLUPS: &str = "
@@ -260,7 +261,8 @@ impl Inner {
                 }
             }
             let oldest_waiting = row.get::<_, Option<i64>>(4).map(time::from_micros);
-            list.push(QueueRecord { project, name, settings, counts, oldest_waiting });
+            let next_start = settings.rate.map(|rate| rate.next(row.get(5)));
+            list.push(QueueRecord { project, name, settings, counts, oldest_waiting, next_start });
         }
         Ok(list)
     }

@@ -341,24 +341,35 @@ impl Inner {
 
     pub(crate) async fn reschedule(
         &self,
+        now: Timestamp,
         schedule: ScheduleId,
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
+        let now = time::micros(now);
         let (from, to) = (from.map(time::micros), to.map(time::micros));
-        let n = transact!(&self.reach, self.lanes.control, |conn| {
-            conn.execute(
-                "UPDATE schedules SET next_fire = $4
-                 WHERE id = $1 AND version = $2 AND next_fire IS NOT DISTINCT FROM $3",
-                &[&schedule.0, &version, &from, &to],
-            )
-            .await
+        let moved = transact!(&self.reach, self.lanes.control, |conn| {
+            conn.begin().await?;
+            let row = conn
+                .opt(
+                    "UPDATE schedules SET next_fire = $4
+                     WHERE id = $1 AND version = $2 AND next_fire IS NOT DISTINCT FROM $3 RETURNING project",
+                    &[&schedule.0, &version, &from, &to],
+                )
+                .await?;
+            let mut fx = Effects::default();
+            if let (Some(row), Some(event)) = (&row, &event) {
+                fx.events.push((ProjectId(row.get(0)), event.clone()));
+            }
+            self.seal(conn, now, self.shard(Lanes::CONTROL), &mut fx).await?;
+            Ok(row.is_some())
         })?;
-        if n > 0 {
+        if moved {
             self.hint(Hint::Schedules);
         }
-        Ok(n > 0)
+        Ok(moved)
     }
 }
 

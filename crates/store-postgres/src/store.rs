@@ -160,13 +160,14 @@ impl Store for PostgresStore {
 
     async fn reschedule(
         &self,
-        _: Timestamp,
+        now: Timestamp,
         schedule: ScheduleId,
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
-        self.inner.reschedule(schedule, version, from, to).await
+        self.inner.reschedule(now, schedule, version, from, to, event).await
     }
 
     async fn cancel_jobs(

@@ -6,7 +6,7 @@
 //! two steps the place is remembered, so that what stays is not walked again.
 
 use crate::link::{Conn, Step, transact};
-use crate::{Inner, Lanes, effects::Effects, rows};
+use crate::{Inner, Lanes, batch, effects::Effects, rows};
 use jiff::Timestamp;
 use mainspring_core::error::Result;
 use mainspring_core::job::JobState;
@@ -115,7 +115,7 @@ impl Inner {
         let (jobs, rows, full) = transact!(&self.reach, self.lanes.control, |conn| {
             conn.begin().await?;
             let mut fx = Effects::default();
-            let jobs = delete_jobs(conn, &ids, &mut fx).await?;
+            let jobs = delete_jobs(self, conn, us, &ids, &mut fx).await?;
             let folded = conn.execute(FOLD, &[&minutes]).await?;
             let (mut rows, mut full) = (folded, folded > 0);
             for (nth, sql) in AGED.iter().enumerate() {
@@ -234,7 +234,7 @@ impl Inner {
     }
 }
 
-async fn delete_jobs(conn: &Conn, ids: &[i64], fx: &mut Effects) -> Step<u64> {
+async fn delete_jobs(inner: &Inner, conn: &Conn, now: i64, ids: &[i64], fx: &mut Effects) -> Step<u64> {
     if ids.is_empty() {
         return Ok(0);
     }
@@ -253,5 +253,6 @@ async fn delete_jobs(conn: &Conn, ids: &[i64], fx: &mut Effects) -> Step<u64> {
     for sql in DELETE {
         conn.execute(sql, &[&deleted]).await?;
     }
+    batch::resolve(inner, conn, now, &deleted, fx).await?;
     Ok(deleted.len() as u64)
 }

@@ -36,6 +36,7 @@ async fn join(store: &PostgresStore, id: i64) -> NodeId {
         version: "0".into(),
         slots: 10,
         queues: vec![],
+        kinds: vec![],
         tz_version: "none".into(),
     };
     store.join(now(), node).await.expect("joined");

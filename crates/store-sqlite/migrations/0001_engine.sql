@@ -176,6 +176,7 @@ CREATE TABLE batches (
 );
 CREATE INDEX batches_project ON batches (project);
 CREATE INDEX batches_over    ON batches (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX batches_left    ON batches (parent) WHERE sealed = 0 AND parent IS NOT NULL;
 
 CREATE TABLE nodes (
     id           INTEGER PRIMARY KEY,

@@ -32,7 +32,37 @@ impl Tx<'_> {
                 Some(template(job)?)
             }
         };
-        let id: i64 = self
+        let name = limits::cut(&batch.name, limits::NAME);
+        let opened: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT id FROM batches WHERE sealed = 0 AND parent = ?1 AND name = ?2 AND project = ?3",
+            )?
+            .query_row(params![batch.parent.map(|p| p.0), name, project.0], |r| r.get(0))
+            .optional()?;
+        let id = match opened {
+            Some(id) => id,
+            None => self.new_batch(now, project, batch, &name, template)?,
+        };
+        // The batch of the jobs is this one, whatever they say.
+        let made = self.write_jobs(now, project, jobs, Some(BatchId(id)))?;
+        if batch.sealed {
+            self.conn.prepare_cached("UPDATE batches SET sealed = 1 WHERE id = ?1")?.execute([id])?;
+        }
+        self.batches.entry(id).or_default();
+        self.settle(now)?;
+        Ok((BatchId(id), made))
+    }
+
+    fn new_batch(
+        &mut self,
+        now: Timestamp,
+        project: ProjectId,
+        batch: &NewBatch,
+        name: &str,
+        template: Option<String>,
+    ) -> Done<i64> {
+        let id = self
             .conn
             .prepare_cached(
                 "INSERT INTO batches (project, name, state, sealed, parent, template, created_at)
@@ -41,7 +71,7 @@ impl Tx<'_> {
             .query_row(
                 params![
                     project.0,
-                    limits::cut(&batch.name, limits::NAME),
+                    name,
                     BatchState::Open.code(),
                     batch.sealed,
                     batch.parent.map(|p| p.0),
@@ -50,11 +80,30 @@ impl Tx<'_> {
                 ],
                 |r| r.get(0),
             )?;
-        // The batch of the jobs is this one, whatever they say.
-        let made = self.write_jobs(now, project, jobs, Some(BatchId(id)))?;
-        self.batches.entry(id).or_default();
-        self.settle(now)?;
-        Ok((BatchId(id), made))
+        Ok(id)
+    }
+
+    /// Batches that deleted jobs opened and left unsealed: nobody completes them any more.
+    pub fn resolve_batches(&mut self, low: i64, high: i64, gone: impl Fn(i64) -> bool) -> Done<()> {
+        let left: Vec<(i64, i64, bool)> = self
+            .conn
+            .prepare_cached(
+                "SELECT id, parent, total = 0 FROM batches INDEXED BY batches_left
+                 WHERE sealed = 0 AND parent BETWEEN ?1 AND ?2",
+            )?
+            .query_map([low, high], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        for (id, _, empty) in left.into_iter().filter(|(_, parent, _)| gone(*parent)) {
+            if empty {
+                self.conn.prepare_cached("DELETE FROM batches WHERE id = ?1")?.execute([id])?;
+            } else {
+                self.conn
+                    .prepare_cached("UPDATE batches SET sealed = 1, template = NULL WHERE id = ?1")?
+                    .execute([id])?;
+                self.batches.entry(id).or_default();
+            }
+        }
+        Ok(())
     }
 
     pub fn seal_batch(&mut self, now: Timestamp, project: ProjectId, batch: BatchId) -> Done<()> {

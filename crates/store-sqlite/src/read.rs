@@ -358,7 +358,7 @@ pub(crate) fn counts(conn: &Connection, project: ProjectId) -> Done<Vec<(String,
 
 pub(crate) fn queues(conn: &Connection, project: ProjectId) -> Done<Vec<QueueRecord>> {
     let mut rows =
-        conn.prepare_cached("SELECT id, name, settings FROM queues WHERE project = ?1 ORDER BY name")?;
+        conn.prepare_cached("SELECT id, name, settings, tat FROM queues WHERE project = ?1 ORDER BY name")?;
     let mut rows = rows.query([project.0])?;
     let mut out = Vec::new();
     while let Some(r) = rows.next()? {
@@ -385,7 +385,9 @@ pub(crate) fn queues(conn: &Connection, project: ProjectId) -> Done<Vec<QueueRec
             }
         }
         let oldest_waiting = oldest.map(time::from_micros);
-        out.push(QueueRecord { project, name, settings, counts, oldest_waiting });
+        let tat = r.get(3)?;
+        let next_start = settings.rate.map(|rate| rate.next(tat));
+        out.push(QueueRecord { project, name, settings, counts, oldest_waiting, next_start });
     }
     Ok(out)
 }

@@ -292,21 +292,27 @@ impl Tx<'_> {
 
     pub fn reschedule(
         &mut self,
+        now: Timestamp,
         schedule: ScheduleId,
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<&NewEvent>,
     ) -> Done<bool> {
-        let moved = self
+        let moved: Option<i64> = self
             .conn
             .prepare_cached(
-                "UPDATE schedules SET next_fire = ?4 WHERE id = ?1 AND version = ?2 AND next_fire IS ?3",
+                "UPDATE schedules SET next_fire = ?4 WHERE id = ?1 AND version = ?2 AND next_fire IS ?3
+                 RETURNING project",
             )?
-            .execute(params![schedule.0, version, from.map(us), to.map(us)])?;
-        if moved > 0 {
-            self.hint(Hint::Schedules);
+            .query_row(params![schedule.0, version, from.map(us), to.map(us)], |r| r.get(0))
+            .optional()?;
+        let Some(project) = moved else { return Ok(false) };
+        if let Some(event) = event {
+            self.event(now, ProjectId(project), event)?;
         }
-        Ok(moved > 0)
+        self.hint(Hint::Schedules);
+        Ok(true)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::actor::Class;
 use crate::control::Step;
 use crate::open::Synchronous;
+use crate::tx::Tx;
 use crate::{SqliteStore, doctor, read, schedule};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -166,13 +167,15 @@ impl Store for SqliteStore {
 
     async fn reschedule(
         &self,
-        _now: Timestamp,
+        now: Timestamp,
         schedule: ScheduleId,
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
-        self.actor.call(Class::Other, 1, move |tx| tx.reschedule(schedule, version, from, to)).await
+        let call = move |tx: &mut Tx<'_>| tx.reschedule(now, schedule, version, from, to, event.as_ref());
+        self.actor.call(Class::Other, 1, call).await
     }
 
     async fn cancel_jobs(

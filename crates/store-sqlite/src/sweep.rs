@@ -11,7 +11,7 @@ use mainspring_core::store::{SweepPolicy, Swept};
 use mainspring_core::time;
 use rusqlite::{Connection, params};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 /// Minutes in an hour.
@@ -43,6 +43,7 @@ impl Tx<'_> {
         swept.more = old.len() > limit;
         old.truncate(limit);
         self.delete_jobs(&old)?;
+        self.settle(now)?;
         swept.jobs = old.len() as u64;
         swept.rows = self.sweep_rows(now, policy, limit, &mut swept.more)?;
         Ok(swept)
@@ -155,6 +156,8 @@ impl Tx<'_> {
                 delete.execute([id])?;
             }
         }
+        let gone: BTreeSet<i64> = old.iter().map(|o| o.1).collect();
+        self.resolve_batches(low, high, |job| gone.contains(&job))?;
         if high + 1 >= self.names.next_job {
             // Numbers are never given out again, not even when the newest job is gone.
             self.set_meta("last_job", Some(&(self.names.next_job - 1).to_string()))?;

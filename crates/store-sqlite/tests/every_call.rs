@@ -32,6 +32,7 @@ fn node(id: i64) -> NodeInfo {
         version: "0".into(),
         slots: 1,
         queues: vec![],
+        kinds: vec![],
         tz_version: "t".into(),
     }
 }
@@ -153,7 +154,7 @@ async fn a_schedule(s: &SqliteStore) {
     assert!(matches!(fired[0], Fired::Written(_)) && fired[1] == Fired::Lost, "{fired:?}");
     let rows = s.ledger(P, id, at(-9), at(9), 10).await.unwrap();
     assert_eq!((rows.len(), rows[0].count), (1, 2));
-    assert!(s.reschedule(at(0), id, 2, Some(at(60)), Some(at(61))).await.unwrap());
+    assert!(s.reschedule(at(0), id, 2, Some(at(60)), Some(at(61)), None).await.unwrap());
 }
 
 #[tokio::test]

@@ -147,8 +147,7 @@ pub async fn explain(app: &mut App, args: ExplainArgs) -> Result<()> {
     let client = app.client(Make::No).await?;
     let id = JobId(args.id);
     let reader = client.store().as_ref();
-    let found =
-        explain_job(reader, Some(&app.registry), client.project(), id, app.now, app.settings.lease).await?;
+    let found = explain_job(reader, client.project(), id, app.now, app.settings.lease).await?;
     let Some(found) = found else {
         return Err(CliError::new(Code::NOT_FOUND, format!("no job {id}")).hint("mainspring job list"));
     };

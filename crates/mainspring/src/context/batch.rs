@@ -12,8 +12,10 @@ impl Context {
     /// (it finds the counts through [`Context::batch`]). Safe to repeat: a later attempt of this job
     /// completes what an earlier one began and gives the same batch, each job exactly once.
     ///
-    /// The batch is opened empty and remembered as a step; then the jobs go in, each under a unique
-    /// key made of this job, the name and its place; then the batch is sealed.
+    /// The batch is opened empty and remembered as a step (an attempt that dies between the two
+    /// leaves it to the next one, which opens the same: it has the same parent and name); then the
+    /// jobs go in, each under a unique key made of this job, the name and its place; then the batch
+    /// is sealed.
     pub async fn fan_out(
         &self,
         name: &str,

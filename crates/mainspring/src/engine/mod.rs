@@ -201,6 +201,7 @@ impl Engine {
             version: env!("CARGO_PKG_VERSION").into(),
             slots: self.settings.slots as u32,
             queues: self.settings.queues.iter().map(ToString::to_string).collect(),
+            kinds: self.services.registry.kinds().map(|(kind, _)| kind.to_string()).collect(),
             tz_version: self.settings.tz_version.clone(),
         }
     }

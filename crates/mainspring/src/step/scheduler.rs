@@ -117,12 +117,10 @@ impl Scheduler {
     /// anew.
     async fn set_aside(&self, now: Timestamp, record: &ScheduleRecord, why: &str) -> Result<()> {
         tracing::error!(schedule = record.name, why, "a schedule cannot be planned; write it anew");
+        let data = serde_json::json!({ "reason": limits::cut(why, limits::NOTE) });
+        let event = NewEvent::new("schedule.broken", format!("schedule/{}", record.name), data);
         let store = self.0.store();
-        if store.reschedule(now, record.id, record.version, record.next_fire, None).await? {
-            let data = serde_json::json!({ "reason": limits::cut(why, limits::NOTE) });
-            let event = NewEvent::new("schedule.broken", format!("schedule/{}", record.name), data);
-            store.record(now, record.project, event).await?;
-        }
+        store.reschedule(now, record.id, record.version, record.next_fire, None, Some(event)).await?;
         self.0.events.tell(|| NodeEvent::Broken { schedule: record.name.as_str().into(), why: why.into() });
         Ok(())
     }

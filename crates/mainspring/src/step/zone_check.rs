@@ -55,16 +55,15 @@ impl ZoneCheck {
         let Ok(spec) = record.spec.to::<ScheduleSpec>() else { return Ok(()) };
         let store = self.engine.store();
         if let Some(at) = spec.at_node_start(now).filter(|_| record.next_fire.is_none()) {
-            store.reschedule(now, record.id, record.version, None, Some(at)).await?;
-        } else if let Some(to) = Self::moved(record, &spec, now).filter(|_| stale)
-            && store.reschedule(now, record.id, record.version, record.next_fire, Some(to)).await?
-        {
+            store.reschedule(now, record.id, record.version, None, Some(at), None).await?;
+        } else if let Some(to) = Self::moved(record, &spec, now).filter(|_| stale) {
             let data = serde_json::json!({
                 "from": record.next_fire, "to": to, "zone": record.zone,
                 "tz_version": self.engine.settings.tz_version,
             });
             let event = NewEvent::new("schedule.moved", format!("schedule/{}", record.name), data);
-            store.record(now, record.project, event).await?;
+            let (version, from) = (record.version, record.next_fire);
+            store.reschedule(now, record.id, version, from, Some(to), Some(event)).await?;
         }
         Ok(())
     }

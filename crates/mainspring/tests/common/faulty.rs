@@ -36,6 +36,8 @@ pub struct Faults {
     pub lose_reply: Option<(&'static str, u32)>,
     /// The database's clock is ahead of this machine's.
     pub server_ahead: Option<Duration>,
+    /// It cannot be proved that hints of others arrive.
+    pub blind: bool,
     /// Calls by name.
     pub calls: BTreeMap<&'static str, u32>,
 }
@@ -328,8 +330,12 @@ impl Store for Faulty {
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
-        self.pass("reschedule", async || self.inner.reschedule(now, schedule, version, from, to).await).await
+        self.pass("reschedule", async || {
+            self.inner.reschedule(now, schedule, version, from, to, event.clone()).await
+        })
+        .await
     }
     async fn cancel_jobs(
         &self,
@@ -375,7 +381,7 @@ impl Store for Faulty {
         self.inner.on_hint(sink)
     }
     fn hints_alive(&self) -> bool {
-        self.inner.hints_alive()
+        !self.faults.lock().unwrap().blind && self.inner.hints_alive()
     }
     async fn server_time(&self) -> Result<Option<Timestamp>> {
         let ahead = self.faults.lock().unwrap().server_ahead;

@@ -233,3 +233,27 @@ pub async fn a_batch_ends_once_however_its_jobs_end(b: &Bench) {
     let told = b.told().await;
     assert_eq!(told.iter().filter(|t| t.starts_with("batch.")).count(), 10);
 }
+
+/// A parent that lost the answer opens again what it has: no empty batch is left behind.
+pub async fn a_repeated_opening_finds_its_batch(b: &Bench) {
+    let (parent, other) = (b.put(0, job_in("p")).await, b.put(0, job_in("p")).await);
+    let new = NewBatch { parent: Some(parent), ..with_follow_up(false) };
+    let (first, _) = open(b, new.clone(), 0).await;
+    let (again, made) = open(b, new.clone(), 2).await;
+    assert_eq!((again, record(b, first).await.counts), (first, counts(2, 0, 0, 0, 0)));
+    assert_eq!(b.record(made[0]).await.batch, Some(first));
+    assert_eq!(b.store.batches(P, None, 10).await.unwrap().rows.len(), 1);
+    // Another parent, another name, no parent, or a batch that is sealed: another batch.
+    let (of_other, _) = open(b, NewBatch { parent: Some(other), ..new.clone() }, 0).await;
+    let (named, _) = open(b, NewBatch { name: "second".into(), ..new.clone() }, 0).await;
+    let (nobodys, _) = open(b, batch(false), 0).await;
+    let (nobodys_too, _) = open(b, batch(false), 0).await;
+    b.store.seal_batch(at(1), P, first).await.unwrap();
+    let (after, _) = open(b, new.clone(), 1).await;
+    let all = [first, of_other, named, nobodys, nobodys_too, after];
+    assert_eq!(std::collections::BTreeSet::from(all).len(), 6);
+    // Opened again and sealed by it.
+    let (sealed, _) = open(b, NewBatch { sealed: true, ..new }, 1).await;
+    let r = record(b, sealed).await;
+    assert_eq!((sealed, r.sealed, r.counts.total), (after, true, 2));
+}

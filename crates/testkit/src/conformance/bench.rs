@@ -92,6 +92,7 @@ pub fn node_info(id: NodeId) -> NodeInfo {
         version: "0.1.0".into(),
         slots: 8,
         queues: vec![],
+        kinds: vec!["noop".into(), "mail".into()],
         tz_version: "2026a".into(),
     }
 }

@@ -161,6 +161,7 @@ macro_rules! conformance {
             batches::duplicates_are_not_counted
             batches::what_cannot_be_opened_leaves_nothing_behind
             batches::a_batch_ends_once_however_its_jobs_end
+            batches::a_repeated_opening_finds_its_batch
             nodes::a_node_comes_back_as_it_joined
             nodes::a_heartbeat_sees_what_a_poll_would_look_for
             nodes::held_jobs_are_not_told_as_waiting
@@ -210,6 +211,7 @@ macro_rules! conformance {
             sweep::finished_jobs_go_by_size
             sweep::a_sweep_goes_in_bounded_steps
             sweep::a_job_goes_with_all_that_belongs_to_it
+            sweep::a_batch_left_open_goes_with_the_job_that_opened_it
             sweep::rollups_fold_into_hours_and_go
             sweep::old_events_and_dead_nodes_go
             scope::another_project_reads_nothing

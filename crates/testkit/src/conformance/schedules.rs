@@ -1,6 +1,7 @@
 //! Schedules are written, looked at and fired.
 
 use super::bench::*;
+use mainspring_core::event::NewEvent;
 use mainspring_core::ids::{JobId, ScheduleId};
 use mainspring_core::job::{JobState, NewJob, Origin};
 use mainspring_core::json::Json;
@@ -279,7 +280,7 @@ pub async fn a_fire_that_has_its_job_makes_no_other(b: &Bench) {
     let id = put(b, 0, "s", Some(60)).await;
     let s = record(b, "s").await;
     let first = fired(b, 60, FireWrite { jobs: vec![job_of(id, 60)], ..write(&s, 60, Some(120)) }).await;
-    assert!(b.store.reschedule(at(61), id, s.version, Some(at(120)), Some(at(60))).await.unwrap());
+    assert!(b.store.reschedule(at(61), id, s.version, Some(at(120)), Some(at(60)), None).await.unwrap());
     let w = FireWrite { jobs: vec![job_of(id, 60), job_of(id, 120)], ..write(&s, 60, Some(180)) };
     let Fired::Written(again) = fire(b, 120, w).await else { panic!("the fire was lost") };
     assert_eq!((again[0].id, again[0].duplicate, again[1].duplicate), (first[0], true, false));
@@ -390,18 +391,22 @@ pub async fn a_fixed_delay_counts_from_the_end_of_the_job(b: &Bench) {
 pub async fn a_reschedule_is_a_compare_and_swap(b: &Bench) {
     let id = put(b, 0, "s", Some(60)).await;
     let go = async |version, from: Option<i64>, to: Option<i64>| {
-        b.store.reschedule(at(1), id, version, from.map(at), to.map(at)).await.unwrap()
+        let event = NewEvent::new("schedule.moved", "schedule/s".into(), serde_json::json!({}));
+        b.store.reschedule(at(1), id, version, from.map(at), to.map(at), Some(event)).await.unwrap()
     };
+    let moves = async || b.told().await.iter().filter(|told| *told == "schedule.moved schedule/s").count();
     assert!(!go(2, Some(60), Some(70)).await);
     assert!(!go(1, Some(61), Some(70)).await);
     assert!(!go(1, None, Some(70)).await);
+    assert_eq!(moves().await, 0, "what was not moved is not told");
     assert!(go(1, Some(60), Some(70)).await);
+    assert_eq!(moves().await, 1, "the move and its event come together");
     let r = record(b, "s").await;
     assert_eq!((r.next_fire, r.version), (Some(at(70)), 1));
     assert!(go(1, Some(70), None).await);
     assert!(go(1, None, Some(80)).await);
     assert_eq!(record(b, "s").await.next_fire, Some(at(80)));
-    assert!(!b.store.reschedule(at(1), ScheduleId(id.0 + 99), 1, None, None).await.unwrap());
+    assert!(!b.store.reschedule(at(1), ScheduleId(id.0 + 99), 1, None, None, None).await.unwrap());
 }
 
 /// A thousand due in the same second are one call.

@@ -1,11 +1,12 @@
 //! What the policy lets go.
 
 use super::bench::*;
+use mainspring_core::batch::{BatchState, NewBatch};
 use mainspring_core::ids::JobId;
 use mainspring_core::job::{JobState, LogLevel, LogLine, NewJob, Origin, Unique, UniqueStates};
 use mainspring_core::queue::{QueueSettings, Retention};
 use mainspring_core::reader::GroupBy;
-use mainspring_core::store::{SweepPolicy, Swept};
+use mainspring_core::store::{Bulk, JobFilter, SweepPolicy, Swept};
 use mainspring_core::{ScheduleId, time};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -198,4 +199,36 @@ pub async fn old_events_and_dead_nodes_go(b: &Bench) {
     let newest = b.store.last_event(P).await.unwrap();
     b.store.record(at(100 * DAY), P, event(9)).await.unwrap();
     assert!(b.store.last_event(P).await.unwrap() > newest);
+}
+
+/// Nobody else completes it: empty it goes, otherwise it ends with its jobs, without a follow-up.
+pub async fn a_batch_left_open_goes_with_the_job_that_opened_it(b: &Bench) {
+    let parents = ended(b, "default", &[JobState::Failed, JobState::Failed]).await;
+    let open = async |parent, name: &str, jobs: usize| {
+        let new = NewBatch {
+            name: name.into(),
+            follow_up: Some(job_in("after")),
+            parent: Some(parent),
+            sealed: false,
+        };
+        b.store.open_batch(at(1), P, new, vec![job_in("part"); jobs]).await.unwrap()
+    };
+    let (empty, _) = open(parents[0], "empty", 0).await;
+    let (begun, _) = open(parents[0], "begun", 1).await;
+    let (done, parts) = open(parents[1], "done", 1).await;
+    let all = |ids: &[JobId]| JobFilter { ids: ids.to_vec(), ..JobFilter::default() };
+    let bulk = all(&[parts[0].id]);
+    let one = Bulk { filter: &bulk, after: None, limit: 10 };
+    b.store.cancel_jobs(at(2), P, one, "no", "ann").await.unwrap();
+    let state = async |id| b.store.batch(P, id).await.unwrap().map(|r| (r.sealed, r.state, r.follow_up));
+    let open = Some((false, BatchState::Open, None));
+    assert_eq!(sweep(b, DAY, &policy(keep(90, 7, u64::MAX))).await, 0);
+    assert_eq!((state(empty).await, state(begun).await, state(done).await), (open, open, open));
+    assert_eq!(sweep(b, 8 * DAY, &policy(keep(90, 7, u64::MAX))).await, 2);
+    assert_eq!(left(b, &parents).await, []);
+    assert_eq!(state(empty).await, None);
+    assert_eq!(state(begun).await, Some((true, BatchState::Open, None)));
+    assert_eq!(state(done).await, Some((true, BatchState::Failed, None)));
+    let after = JobFilter { queue: Some("after".into()), ..JobFilter::default() };
+    assert!(b.store.jobs(P, &after, None, 10).await.unwrap().rows.is_empty(), "not all jobs were in it");
 }

@@ -33,12 +33,18 @@ impl Tx<'_> {
         if let Some(job) = &batch.follow_up {
             check_job(job)?;
         }
-        self.db.last_batch += 1;
-        let id = BatchId(self.db.last_batch);
-        let record = BatchRecord {
+        let name = limits::cut(&batch.name, limits::NAME);
+        let opened = self.db.batches.values().map(|b| &b.record).find(|b| {
+            !b.sealed
+                && b.parent.is_some()
+                && (b.project, b.parent, &b.name) == (project, batch.parent, &name)
+        });
+        let id = opened.map_or(BatchId(self.db.last_batch + 1), |b| b.id);
+        self.db.last_batch = self.db.last_batch.max(id.0);
+        let new = BatchRecord {
             id,
             project,
-            name: limits::cut(&batch.name, limits::NAME),
+            name,
             state: BatchState::Open,
             sealed: batch.sealed,
             counts: BatchCounts::default(),
@@ -47,7 +53,8 @@ impl Tx<'_> {
             created_at: self.now,
             finished_at: None,
         };
-        self.db.batches.insert(id, Batch { record, follow_up: batch.follow_up });
+        let open = self.db.batches.entry(id).or_insert(Batch { record: new, follow_up: batch.follow_up });
+        open.record.sealed |= batch.sealed;
         let made = jobs
             .into_iter()
             .map(|mut job| {

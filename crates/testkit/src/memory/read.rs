@@ -171,6 +171,7 @@ impl Data {
                 settings: queue.settings.clone(),
                 counts,
                 oldest_waiting: waiting.map(|r| r.run_at).min(),
+                next_start: queue.settings.rate.map(|rate| rate.next(queue.state.tat)),
             }
         })
         .collect()

@@ -211,11 +211,16 @@ impl Tx<'_> {
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> bool {
         let from = from.map(time::trunc);
         let s = self.db.schedules.get_mut(&schedule);
         let Some(s) = s.filter(|s| s.version == version && s.next_fire == from) else { return false };
         s.next_fire = to.map(time::trunc);
+        let project = s.project;
+        if let Some(event) = event {
+            self.event(project, event);
+        }
         self.hint(Hint::Schedules);
         true
     }

@@ -150,8 +150,9 @@ impl Store for MemoryStore {
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
-        self.write(now, |tx| Ok(tx.reschedule(schedule, version, from, to)))
+        self.write(now, |tx| Ok(tx.reschedule(schedule, version, from, to, event)))
     }
 
     async fn cancel_jobs(

@@ -1,6 +1,6 @@
 //! What the policy lets go is deleted, oldest first, in bounded steps.
 
-use super::{Data, Tx, at_most};
+use super::{Batch, Data, Tx, at_most};
 use jiff::Timestamp;
 use mainspring_core::ids::{JobId, ProjectId};
 use mainspring_core::job::JobState;
@@ -81,6 +81,13 @@ impl Tx<'_> {
         self.db.steps.remove(&id);
         self.db.uniques.retain(|_, holder| *holder != id);
         self.db.fires.retain(|_, job| *job != id);
+        // What it opened and left unsealed, nobody completes.
+        let left = |b: &Batch| b.record.parent == Some(id) && !b.record.sealed;
+        self.db.batches.retain(|_, b| !left(b) || b.record.counts.total > 0);
+        for (batch, b) in self.db.batches.iter_mut().filter(|(_, b)| left(b)) {
+            (b.record.sealed, b.follow_up) = (true, None);
+            self.batches.insert(*batch);
+        }
     }
 
     /// Minutes before `until` become hours.

@@ -242,8 +242,9 @@ impl Store for FaultyStore {
         version: i64,
         from: Option<Timestamp>,
         to: Option<Timestamp>,
+        event: Option<NewEvent>,
     ) -> Result<bool> {
-        self.call(self.base.reschedule(now, schedule, version, from, to)).await
+        self.call(self.base.reschedule(now, schedule, version, from, to, event)).await
     }
     async fn cancel_jobs(
         &self,

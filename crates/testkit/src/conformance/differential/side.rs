@@ -8,7 +8,7 @@ use super::ops::{Call, OPS_LEASE, Op, node_id};
 use jiff::Timestamp;
 use mainspring_core::batch::{BatchRecord, NewBatch};
 use mainspring_core::error::Result;
-use mainspring_core::event::Event;
+use mainspring_core::event::{Event, NewEvent};
 use mainspring_core::ids::{BatchId, JobId, ProjectId, ScheduleId};
 use mainspring_core::job::{Claimed, Enqueued, Facts, JobRecord, LogLevel, LogLine, NewJob, Progress};
 use mainspring_core::json::Json;
@@ -357,7 +357,7 @@ impl Side {
                 say(fired.map(|fired| fired.into_iter().map(told).collect::<Vec<_>>()))
             }
             Call::Reschedule(id, version, from, to) => {
-                say(s.reschedule(now, self.own_schedule(*id), *version, *from, *to).await)
+                say(s.reschedule(now, self.own_schedule(*id), *version, *from, *to, Some(moved())).await)
             }
             other => unreachable!("{other:?} belongs elsewhere"),
         }
@@ -570,4 +570,9 @@ fn say<T: Debug>(answer: Result<T>) -> String {
         Err(StoreError::Invalid { .. }) => "invalid".into(),
         Err(other) => format!("an error: {other}"),
     }
+}
+
+/// What tells of a schedule that was moved.
+fn moved() -> NewEvent {
+    NewEvent::new("schedule.moved", "schedule/x".into(), serde_json::json!({}))
 }

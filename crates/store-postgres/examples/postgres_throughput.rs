@@ -1,6 +1,6 @@
 //! How fast the store is, through its trait and with everything on: history, counters, roll-ups.
 //!
-//! `cargo run --release -p mainspring-store-postgres --example throughput -- postgres://…/empty_db [jobs] [phases]`
+//! `cargo run --release -p mainspring-store-postgres --example postgres_throughput -- postgres://…/empty_db [jobs] [phases]`
 //!
 //! Enqueues in batches of 1,000, then drains with one claiming and one finishing task as a node
 //! has them, then enqueues one by one from 16 callers, then measures from an enqueue to the claim
@@ -167,6 +167,7 @@ async fn join(store: &PostgresStore, id: i64) -> Outcomes<NodeId> {
         version: "0".into(),
         slots: 1000,
         queues: vec![],
+        kinds: vec![],
         tz_version: "none".into(),
     };
     let id = node.id;

@@ -2,7 +2,7 @@
 //! callers, drain (claim and finish in batches) and the way from an enqueue to its claim.
 //!
 //! ```text
-//! cargo run --release -p mainspring-store-sqlite --example throughput -- [FILE] [JOBS] [normal] [history=N]
+//! cargo run --release -p mainspring-store-sqlite --example sqlite_throughput -- [FILE] [JOBS] [normal] [history=N]
 //! ```
 //!
 //! `history=N` fills the store with N finished jobs first. Afterwards figures and rows are compared:
@@ -151,6 +151,7 @@ async fn main() {
         version: "0".into(),
         slots: BATCH as u32,
         queues: vec![],
+        kinds: vec![],
         tz_version: String::new(),
     };
     store.join(Timestamp::now(), node).await.expect("a node");
