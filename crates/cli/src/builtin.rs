@@ -18,6 +18,7 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
         let client = outbound(settings)?;
         registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
     }
+    registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
     if registry.get(command::KIND).is_none() {
         let policy = CommandPolicy {
             enabled: settings.commands.enabled,

@@ -4,6 +4,7 @@
 use crate::app::Make;
 use crate::error::{CliError, Result, nearest};
 use crate::settings::Settings;
+use mainspring::kinds::http::sign::Secret;
 use mainspring_core::StoreError;
 use mainspring_core::code::Code;
 use mainspring_core::store::Store;
@@ -109,6 +110,19 @@ impl Address {
         }
     }
 
+    /// Its passwords, as they stand in it and as they are meant.
+    pub fn passwords(&self) -> Vec<Secret> {
+        let Address::Postgres(url) = self else { return vec![] };
+        let Ok(url) = url::Url::parse(url) else { return vec![] };
+        let plain = url.password().unwrap_or_default();
+        // A plus sign means itself there, unlike in a query.
+        let meant = format!("password={}", plain.replace('+', "%2B"));
+        let meant = url::form_urlencoded::parse(meant.as_bytes());
+        let given = meant.chain(url.query_pairs()).filter(|(key, _)| key.ends_with("password"));
+        let given = given.map(|(_, value)| value.into_owned()).chain([plain.to_owned()]);
+        given.filter(|value| !value.is_empty()).map(Secret::new).collect()
+    }
+
     /// For people and logs: without a password.
     pub fn shown(&self) -> String {
         match self {
@@ -193,6 +207,17 @@ mod tests {
         assert!(refused("sqlite://").contains("no file is named"));
         assert!(refused("postgres://u:hunter2@h:port/d").contains("u:***@h:port"));
         assert!(refused("postgres://h/a/b").contains("not a database's name"));
+    }
+
+    #[test]
+    fn passwords_are_known_in_both_spellings() {
+        let known = |url: &str| {
+            let found = Address::Postgres(url.into()).passwords();
+            found.iter().map(|s| s.expose().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(known("postgres://u:hunter2%2F+more@h/d"), ["hunter2/+more", "hunter2%2F+more"]);
+        assert_eq!(known("postgres://h/d?sslpassword=hunter2%2F3&x=1"), ["hunter2/3"]);
+        assert!(known("postgres://u@h/d").is_empty());
     }
 
     #[test]

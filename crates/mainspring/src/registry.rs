@@ -4,6 +4,8 @@
 
 use crate::context::Context;
 use crate::job::{Job, JobError};
+use crate::kinds::http::sign::Secret;
+use crate::redact::Redactor;
 use async_trait::async_trait;
 use mainspring_core::Json;
 use mainspring_core::job::{DEFAULT_PRIORITY, DEFAULT_QUEUE, NewJob, check_name};
@@ -146,6 +148,7 @@ pub struct Registry {
     kinds: BTreeMap<Arc<str>, Entry>,
     state: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     schedules: Vec<ScheduleSpec>,
+    redactor: Redactor,
     mistakes: Vec<String>,
 }
 
@@ -195,6 +198,18 @@ impl Registry {
             self.mistakes.push(format!("state {} is given twice", std::any::type_name::<T>()));
         }
         self
+    }
+
+    /// Adds values that must not be seen: in logs, errors and outputs of attempts something else
+    /// stands in their place. See [`crate::redact`].
+    pub fn secrets(mut self, secrets: impl IntoIterator<Item = Secret>) -> Self {
+        self.redactor.add(secrets);
+        self
+    }
+
+    /// What keeps them out.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
     }
 
     /// Adds a schedule: every node that starts with this list writes it to the default project, which

@@ -69,7 +69,7 @@ pub(crate) async fn attempt(engine: &Arc<Engine>, slot: usize, claimed: Claimed)
     // Whoever ended it before (time-out, cancel, shutdown) has told its outcome, too.
     let Some(answer) = answer else { return };
     if engine.board.end(slot, serial) {
-        let outcome = outcome_of(answer, cx.stop_reason());
+        let outcome = registry.redactor().outcome(outcome_of(answer, cx.stop_reason()));
         engine.outbox.push(Done { attempt: Ended::Ran(cx), outcome, at: engine.now() });
     }
 }

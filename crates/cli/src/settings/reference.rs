@@ -60,7 +60,8 @@ const TAIL: &str = "
 ## Secrets
 
 A secret is given to the process that runs jobs as a variable `MAINSPRING_SECRET_<NAME>` and named by jobs
-instead of being held in them. It is never stored, and never shown in a log, an error or an output.
+instead of being held in them. It is never stored, and never shown: where a server or a command says it
+aloud, `[redacted]` takes its place in the job's log, error and output (values of 8 characters and more).
 `mainspring config show` lists the names alone.
 
 ## Queues

@@ -77,8 +77,10 @@ impl Context {
                 None,
             )
         } else {
-            let message = limits::cut(&message.replace('\0', "\u{fffd}"), limits::LOG_LINE);
-            let fields = fields.map(|f| {
+            let redactor = self.inner.services.registry.redactor();
+            let message = redactor.text(message).replace('\0', "\u{fffd}");
+            let message = limits::cut(&message, limits::LOG_LINE);
+            let fields = fields.map(|f| redactor.json(f)).map(|f| {
                 if f.as_str().len() <= limits::LOG_LINE {
                     f
                 } else {

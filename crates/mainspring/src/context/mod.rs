@@ -211,7 +211,9 @@ impl Context {
     /// few times a second at most.
     pub fn progress(&self, done: u64, total: impl Into<Option<u64>>, note: impl Into<Option<String>>) {
         let facts = &self.inner.claimed.facts;
+        let redactor = self.inner.services.registry.redactor();
         let note = note.into().map(|n: String| {
+            let n = redactor.text(&n);
             mainspring_core::limits::cut(&n.replace('\0', "\u{fffd}"), mainspring_core::limits::NOTE)
         });
         let progress = Progress { done, total: total.into(), note };

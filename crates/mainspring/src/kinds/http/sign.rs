@@ -60,6 +60,17 @@ impl Secrets {
         self
     }
 
+    /// All values there are, each also without its `whsec_`: what must not be seen anywhere.
+    pub fn known(&self) -> Vec<Secret> {
+        let mut found: Vec<String> = self.given.values().map(|s| s.expose().to_owned()).collect();
+        if self.environment {
+            let set = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX));
+            found.extend(set.map(|(_, value)| value.to_string_lossy().into_owned()));
+        }
+        let words = found.iter().flat_map(|value| value.split_whitespace());
+        words.flat_map(|w| [w, w.strip_prefix("whsec_").unwrap_or(w)]).map(Secret::new).collect()
+    }
+
     fn get(&self, name: &str) -> Option<Secret> {
         let variable = variable(name);
         let own = self.given.get(&variable).cloned();

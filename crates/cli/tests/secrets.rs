@@ -1,0 +1,94 @@
+//! A secret that a server or a command says aloud is nowhere in what is kept.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use support::Place;
+
+/// The key of the secret: what must not be found.
+const KEY: &str = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0/+s=";
+
+/// Answers with the secret: done for `/done`, a failure for the rest. JSON as PHP writes it.
+fn server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut buffer = [0u8; 4096];
+            let n = stream.read(&mut buffer).unwrap_or(0);
+            let asked = String::from_utf8_lossy(&buffer[..n]).into_owned();
+            let escaped = KEY.replace('/', "\\/");
+            let (status, body) = match asked.split_whitespace().nth(1) {
+                Some("/done") => (
+                    "200 OK",
+                    format!(
+                        "{{\"mainspring\":{{\"outcome\":\"done\",\"output\":{{\"k\":\"whsec_{escaped}\"}}}}}}"
+                    ),
+                ),
+                Some("/fatal") => (
+                    "200 OK",
+                    format!("{{\"mainspring\":{{\"outcome\":\"fatal\",\"reason\":\"bad key {KEY}\"}}}}"),
+                ),
+                _ => ("404 Not Found", format!("no such key: {KEY}")),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-request-id: {KEY}\r\n");
+            let _ = write!(stream, "{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_secret_said_aloud_is_kept_nowhere() {
+    let mut place = Place::new();
+    place.env.push(("MAINSPRING_SECRET_BILLING".into(), format!("whsec_{KEY}")));
+    place.write("leak", &format!("the key is whsec_{KEY}!\n"));
+    place.write(
+        "mainspring.toml",
+        "[commands]\nenabled = true\nshell = true\n[outbound]\nallow = [\"127.0.0.1/32\"]\n",
+    );
+    let port = server();
+    let leak = place.path().join("leak").display().to_string();
+    let mut ids = Vec::new();
+    let mut put = |kind: &str, payload: serde_json::Value| {
+        let made = place.json(&["job", "enqueue", kind, &payload.to_string(), "--attempts", "1"]);
+        ids.push(made["id"].to_string());
+    };
+    place.ok(&["up", "--no-tour", "--exit-when-idle"]);
+    for path in ["done", "fatal", "missing"] {
+        let url = format!("http://127.0.0.1:{port}/{path}");
+        put("http", serde_json::json!({ "url": url, "json": {}, "sign": { "secret": "billing" } }));
+    }
+    put("command", serde_json::json!({ "argv": ["cat", leak] }));
+    put("command", serde_json::json!({ "shell": format!("cat {leak} >&2; exit 3") }));
+    let said = place.ok(&["up", "--exit-when-idle"]);
+    assert!(said.contains("2 succeeded") && said.contains("3 failed"), "{said}");
+    let mut shown = said;
+    for id in &ids {
+        for what in ["show", "logs"] {
+            let text = place.ok(&["job", what, id]);
+            shown.push_str(&text);
+        }
+        let job = place.json(&["job", "show", id]);
+        let kept = format!("{}{}", job["job"]["output"], job["job"]["error"]);
+        assert!(kept.contains("[redacted]"), "job {id}: {kept}");
+    }
+    shown.push_str(&place.ok(&["events", "-n", "1000"]));
+    assert!(!shown.contains(KEY) && shown.contains("the key is [redacted]!"), "{shown}");
+    // The store itself, and what lies beside it.
+    let mut files = 0;
+    for entry in std::fs::read_dir(place.path()).expect("the folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("mainspring.db") {
+            let bytes = std::fs::read(entry.path()).expect("readable");
+            for needle in [KEY.as_bytes(), KEY.replace('/', "\\/").as_bytes()] {
+                assert!(!bytes.windows(needle.len()).any(|w| w == needle), "{name} holds the secret");
+            }
+            files += 1;
+        }
+    }
+    assert!(files > 0, "there is a store");
+}

@@ -1,0 +1,164 @@
+//! Keeps known secrets out of what attempts leave behind: log lines and their fields, errors,
+//! reasons, outputs and progress pass through here on their way to the store, whatever kind said them.
+//!
+//! A server that echoes a request, a command that prints its configuration: the value becomes
+//! [`MARK`]. Known are the secrets that requests are signed with and what else the program names by
+//! `Registry::secrets`. Payloads and step results are not touched: they are the job's own words,
+//! which it needs back as they were. Not found is a value that some limit has cut in two, and one
+//! that was encoded.
+
+use crate::kinds::http::sign::Secret;
+use mainspring_core::Json;
+use mainspring_core::decide::Outcome;
+use mainspring_core::job::ErrorRecord;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// What stands in place of a secret.
+pub const MARK: &str = "[redacted]";
+/// Shorter values are not looked for: they would be found everywhere.
+pub const SHORTEST: usize = 8;
+
+/// See the module's text.
+#[derive(Clone, Default)]
+pub struct Redactor {
+    /// Longest first, so that one which holds another goes as a whole.
+    values: Vec<String>,
+}
+
+impl Redactor {
+    /// Looks for these, too.
+    pub fn add(&mut self, secrets: impl IntoIterator<Item = Secret>) {
+        let long = secrets.into_iter().map(|s| s.expose().to_owned()).filter(|v| v.len() >= SHORTEST);
+        self.values.extend(long);
+        self.values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        self.values.dedup();
+    }
+
+    /// `text` without secrets.
+    pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut clean = Cow::Borrowed(text);
+        for value in &self.values {
+            if clean.contains(value.as_str()) {
+                clean = Cow::Owned(clean.replace(value.as_str(), MARK));
+            }
+        }
+        clean
+    }
+
+    fn owned(&self, text: String) -> String {
+        match self.text(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(clean) => clean,
+        }
+    }
+
+    /// `json` without secrets, in whatever way its text is escaped.
+    pub fn json(&self, json: Json) -> Json {
+        let text = json.as_str();
+        let plain = self.values.iter().any(|v| text.contains(v.as_str()));
+        if self.values.is_empty() || !plain && !text.contains('\\') {
+            return json;
+        }
+        let mut value = json.value();
+        if !self.walk(&mut value) && !plain {
+            return json;
+        }
+        let clean = value.to_string();
+        match self.text(&clean) {
+            Cow::Borrowed(_) => Json::trusted(clean),
+            // Found across several values: nothing of it is worth keeping.
+            Cow::Owned(_) => Json::trusted(format!("\"{MARK}\"")),
+        }
+    }
+
+    /// Whether anything was found.
+    fn walk(&self, value: &mut Value) -> bool {
+        match value {
+            Value::String(text) => match self.text(text) {
+                Cow::Borrowed(_) => false,
+                Cow::Owned(clean) => {
+                    *text = clean;
+                    true
+                }
+            },
+            // Every part is looked at: `any` would stop at the first that holds one.
+            Value::Array(list) => list.iter_mut().filter_map(|v| self.walk(v).then_some(())).count() > 0,
+            Value::Object(map) => {
+                let mut found = false;
+                for (name, mut value) in std::mem::take(map) {
+                    found |= self.walk(&mut value);
+                    let clean = self.text(&name).into_owned();
+                    found |= clean != name;
+                    map.insert(clean, value);
+                }
+                found
+            }
+            _ => false,
+        }
+    }
+
+    fn error(&self, error: ErrorRecord) -> ErrorRecord {
+        ErrorRecord {
+            class: self.owned(error.class),
+            message: self.owned(error.message),
+            chain: error.chain.into_iter().map(|c| self.owned(c)).collect(),
+        }
+    }
+
+    /// What an attempt came to, without secrets.
+    pub(crate) fn outcome(&self, outcome: Outcome) -> Outcome {
+        if self.values.is_empty() {
+            return outcome;
+        }
+        match outcome {
+            Outcome::Succeeded { output } => Outcome::Succeeded { output: output.map(|o| self.json(o)) },
+            Outcome::Partial { output, failures } => {
+                Outcome::Partial { output: output.map(|o| self.json(o)), failures }
+            }
+            Outcome::Skipped { reason } => Outcome::Skipped { reason: self.owned(reason) },
+            Outcome::Failed { error, retryable, after } => {
+                Outcome::Failed { error: self.error(error), retryable, after }
+            }
+            Outcome::TimedOut { error } => Outcome::TimedOut { error: self.error(error) },
+            Outcome::Cancelled { reason } => Outcome::Cancelled { reason: self.owned(reason) },
+            Outcome::Interrupted { reason } => Outcome::Interrupted { reason: self.owned(reason) },
+            other @ (Outcome::Snoozed { .. } | Outcome::LeaseExpired) => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redactor() -> Redactor {
+        let mut redactor = Redactor::default();
+        redactor.add(["hunter2/secret", "hunter2/secret-and-more", "short"].map(Secret::new));
+        redactor
+    }
+
+    #[test]
+    fn text_loses_what_is_secret_and_nothing_else() {
+        let r = redactor();
+        assert_eq!(r.text("a hunter2/secret, hunter2/secret!"), "a [redacted], [redacted]!");
+        assert_eq!(r.text("hunter2/secret-and-more"), "[redacted]", "the longer one goes as a whole");
+        assert_eq!(r.text("short hunter2"), "short hunter2");
+        assert_eq!(Redactor::default().text("hunter2/secret"), "hunter2/secret");
+    }
+
+    #[test]
+    fn json_loses_it_however_it_is_escaped() {
+        let r = redactor();
+        let clean = |text: &str| r.json(Json::trusted(text)).as_str().to_owned();
+        assert_eq!(clean(r#"{"a":["hunter2/secret",1]}"#), r#"{"a":["[redacted]",1]}"#);
+        assert_eq!(
+            clean(r#"{"a":"x","b":"hunter2\/secret","c":"hunter2\/secret"}"#),
+            r#"{"a":"x","b":"[redacted]","c":"[redacted]"}"#
+        );
+        assert_eq!(clean(r#"["\u0068unter2/secret","hunter2/secret"]"#), r#"["[redacted]","[redacted]"]"#);
+        assert_eq!(clean(r#"{"hunter2/secret":1}"#), r#"{"[redacted]":1}"#);
+        // What holds none stays as it was written.
+        assert_eq!(clean(r#"{"n": 1.000, "t":"a\/b"}"#), r#"{"n": 1.000, "t":"a\/b"}"#);
+    }
+}
