@@ -59,6 +59,24 @@ fn no_tour_where_it_is_not_wanted_or_something_is_there() {
 }
 
 #[test]
+fn what_waits_behind_a_pause_is_not_waited_for_but_told() {
+    let place = Place::new();
+    place.ok(&["up", "--no-tour", "--exit-when-idle"]);
+    for _ in 0..2 {
+        place.ok(&["job", "enqueue", "tour.greet", r#"{"name":"you"}"#, "--queue", "mail"]);
+    }
+    place.ok(&["queue", "pause", "mail", "--note", "stock-taking"]);
+    let said = place.ok(&["up", "--exit-when-idle"]);
+    assert!(said.contains("2 jobs wait in queue mail, which is paused by cli"), "{said}");
+    assert!(said.contains("stock-taking. mainspring queue resume mail lets it go on."), "{said}");
+    let said = place.ok(&["up", "--exit-when-idle", "--json"]);
+    assert!(said.contains(r#""paused":{"mail":2}"#), "{said}");
+    place.ok(&["queue", "resume", "mail"]);
+    let said = place.ok(&["up", "--exit-when-idle"]);
+    assert!(said.contains("2 succeeded") && !said.contains("Left waiting"), "{said}");
+}
+
+#[test]
 fn commands_work_beside_a_running_node() {
     let place = Place::new();
     let _up = place.start(&["up", "--no-tour"]);

@@ -14,10 +14,12 @@ pub mod tour;
 use crate::app::{App, Make};
 use crate::args::UpArgs;
 use crate::clock;
+use crate::commands::pause_text;
 use crate::error::{CliError, Result};
 use crate::out::{Paint, plural};
 use crate::settings::Settings;
 use crate::store::{self, Address, Purpose};
+use idle::Paused;
 use live::Live;
 use mainspring::{Client, Node, NodeError, NodeEvent, Registry};
 use mainspring_core::code::Code;
@@ -73,7 +75,9 @@ async fn serve(app: &mut App, args: &UpArgs, store: Arc<dyn Store>) -> Result<()
         show(app, &mut live, Ok(event), args.quiet)?;
     }
     let summary = summary.map_err(node_error)?;
-    farewell(app, &live, summary.unwritten as u64, said.tour)
+    // A store that is away now has been told of already.
+    let paused = if args.exit_when_idle { idle::paused(&client).await.unwrap_or_default() } else { vec![] };
+    farewell(app, &live, summary.unwritten as u64, said.tour, &paused)
 }
 
 fn show(app: &mut App, live: &mut Live, event: Result<NodeEvent, RecvError>, quiet: bool) -> Result<()> {
@@ -162,11 +166,15 @@ fn greet(app: &mut App, said: &setup::Prepared) -> Result<()> {
     app.out.flush()
 }
 
-fn farewell(app: &mut App, live: &Live, unwritten: u64, tour: bool) -> Result<()> {
+fn farewell(app: &mut App, live: &Live, unwritten: u64, tour: bool, paused: &[Paused]) -> Result<()> {
     if app.out.json {
         let totals: std::collections::BTreeMap<&str, u64> =
             live.totals.iter().map(|(o, n)| (o.as_str(), *n)).collect();
-        let line = serde_json::json!({ "at": clock::now(), "event": "down", "attempts": totals, "unwritten": unwritten });
+        let paused: std::collections::BTreeMap<&str, u64> =
+            paused.iter().map(|p| (p.queue.as_str(), p.jobs)).collect();
+        let line = serde_json::json!({
+            "at": clock::now(), "event": "down", "attempts": totals, "unwritten": unwritten, "paused": paused,
+        });
         return app.out.json_line(&line);
     }
     let total: u64 = live.totals.values().sum();
@@ -180,6 +188,15 @@ fn farewell(app: &mut App, live: &Live, unwritten: u64, tour: bool) -> Result<()
         app.out.line(format!(
             "{} could not be written, because the database is away; those attempts count as interrupted.",
             plural(unwritten, "outcome")
+        ))?;
+    }
+    for Paused { queue, jobs, pause } in paused {
+        let word = app.out.paint(Paint::Warn, "Left waiting");
+        let verb = if *jobs == 1 { "waits" } else { "wait" };
+        app.out.line(format!(
+            "{word}: {} {verb} in queue {queue}, which is {}. mainspring queue resume {queue} lets it go on.",
+            plural(*jobs, "job"),
+            pause_text(app, pause)
         ))?;
     }
     if tour {
