@@ -4,13 +4,14 @@
 //! looks which routes have anything at all. The second takes: for plain queues by "the first n of
 //! each route, whoever else is at it" (SKIP LOCKED), so nodes never wait for one another. Queues
 //! with settings, and those with keyed or expiring jobs, are looked at job by job under their own
-//! row's lock: see [`crate::judge`].
+//! row's lock: see [`crate::judge`]. One claim at a time, whoever gets that lock, takes without locking
+//! each row first; nothing but its speed depends on there being only one.
 
 use crate::effects::Effects;
 use crate::judge::Judged;
 use crate::link::{Conn, Step, transact};
 use crate::names::RouteInfo;
-use crate::{Inner, Lanes, SETTINGS, keys, rows};
+use crate::{FIRST_CLAIM, Inner, Lanes, SETTINGS, keys, rows};
 use futures_util::future::{try_join, try_join3};
 use jiff::Timestamp;
 use mainspring_core::claim::{self as rules};
@@ -24,7 +25,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const LOCK_SHARED: &str = "SELECT pg_advisory_xact_lock_shared($1)";
+/// Waits out a change of settings; tells whether this claim is the one that takes without locking.
+const LOCKS: &str = "SELECT pg_advisory_xact_lock_shared($1), pg_try_advisory_xact_lock($2)";
 
 /// Routes served that have anything ready from their floor on; none for a node that is not there.
 const PROBE: &str = "
@@ -43,17 +45,20 @@ const PEEK: &str = "
     SELECT u.route, x.ord, x.job FROM unnest($1::integer[]) u(route)
     CROSS JOIN LATERAL (SELECT ord, job FROM ready WHERE route = u.route ORDER BY ord, job LIMIT $2) x";
 
-/// What follows `taken (route, ord, job, attempt, key_id)`: the lease, the counters, the answer.
+/// What follows `found (at)` and `taken (job)`: the lease, the counters, the answer. What was waiting
+/// is told by the job's own row, found by its key: a join of rows that arrive one by one costs more.
 macro_rules! take_sql {
-    ($taken:literal) => {
+    ($found:literal) => {
         concat!(
-            "WITH ",
-            $taken,
-            ", got AS MATERIALIZED (
-                SELECT t.ord, t.route, t.attempt + 1 AS nth, t.key_id, j.id, j.max_attempts, j.raised, j.deaths,
-                       j.backoff, j.fail_timeouts, j.payload, j.timeout, j.key, j.batch, j.schedule,
-                       j.scheduled_for, j.created_at, j.run_at, j.cancel, j.origin
-                FROM taken t CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = t.job OFFSET 0) j),
+            "WITH found AS MATERIALIZED (",
+            $found,
+            "), taken AS (
+                DELETE FROM ready WHERE ctid = ANY(ARRAY(SELECT at FROM found)) RETURNING job),
+             got AS MATERIALIZED (
+                SELECT ord, route, coalesce(attempt, 0) + 1 AS nth, key_id, id, max_attempts, raised, deaths,
+                       backoff, fail_timeouts, payload, timeout, key, batch, schedule, scheduled_for,
+                       created_at, run_at, cancel, origin
+                FROM jobs WHERE id = ANY(ARRAY(SELECT job FROM taken))),
              lease AS (
                 INSERT INTO running (job, node, started_at, route, attempt, cancel, key_id, batch, schedule)
                 SELECT id, $1::bigint, $2::bigint, route, nth, cancel, key_id, CASE WHEN origin <> 4 THEN batch END, schedule
@@ -61,11 +66,12 @@ macro_rules! take_sql {
              moved AS (
                 INSERT INTO counters (route, state, shard, n)
                 SELECT g.route, v.state, $3::smallint, v.sign * g.n
-                FROM (SELECT route, count(*) AS n FROM taken GROUP BY route ORDER BY route) g
+                FROM (SELECT route, count(*) AS n FROM got GROUP BY route) g
                 CROSS JOIN (VALUES (1::smallint, -1), (2::smallint, 1)) v(state, sign)
                 ON CONFLICT (route, state, shard) DO UPDATE SET n = counters.n + excluded.n)
              SELECT ord, route, nth, cancel, id, max_attempts, raised, deaths, backoff, fail_timeouts, payload,
-                    timeout, key, batch, schedule, scheduled_for, created_at, run_at
+                    timeout, key, batch, schedule, scheduled_for, created_at, run_at,
+                    (SELECT count(*) FROM found)
              FROM got"
         )
     };
@@ -73,25 +79,29 @@ macro_rules! take_sql {
 
 /// The first of each route that nobody else is taking: (route, how many, from which place on).
 const TAKE: &str = take_sql!(
-    "taken AS (
-        DELETE FROM ready WHERE ctid = ANY(ARRAY(
-            SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, n, floor)
-            CROSS JOIN LATERAL (
-                SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
-                ORDER BY ord, job LIMIT u.n
-                FOR UPDATE SKIP LOCKED) x))
-        RETURNING route, ord, job, attempt, key_id)"
+    "SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, n, floor)
+     CROSS JOIN LATERAL (
+        SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
+        ORDER BY ord, job LIMIT u.n
+        FOR UPDATE SKIP LOCKED) x"
+);
+
+/// The first of each route, for the one claim that may do so: the others pass over what it deletes.
+/// Rows are not locked before they are deleted, which saves a fifth. What another takes between the
+/// look and the deletion is missed, so it tells how many it had found.
+const TAKE_FIRST: &str = take_sql!(
+    "SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, n, floor)
+     CROSS JOIN LATERAL (
+        SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
+        ORDER BY ord, job LIMIT u.n) x"
 );
 
 /// These very jobs.
 pub(crate) const TAKE_THESE: &str = take_sql!(
-    "taken AS (
-        DELETE FROM ready WHERE ctid = ANY(ARRAY(
-            SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, ord, job)
-            CROSS JOIN LATERAL (
-                SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
-                OFFSET 0 FOR UPDATE) x))
-        RETURNING route, ord, job, attempt, key_id)"
+    "SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, ord, job)
+     CROSS JOIN LATERAL (
+        SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
+        OFFSET 0 FOR UPDATE) x"
 );
 
 const DUE: &str = "
@@ -270,14 +280,13 @@ impl Inner {
         let queues: Vec<&str> = request.queues.iter().map(|q| &**q).collect();
         let floors = self.floors.at(us);
         let (rows, mut got, judged) = transact!(&self.reach, self.lanes.claim, |conn| {
-            conn.prepare(&[LOCK_SHARED, PROBE, TAKE]).await?;
-            let lock = self.lock_key(SETTINGS);
-            let lock_args: crate::link::Args<'_> = &[&lock];
+            conn.prepare(&[LOCKS, PROBE]).await?;
+            let (settings, first) = (self.lock_key(SETTINGS), self.lock_key(FIRST_CLAIM));
+            let locks: crate::link::Args<'_> = &[&settings, &first];
             let (floored, places): (Vec<i32>, Vec<i64>) = floors.iter().map(|(r, f)| (*r, *f)).unzip();
             let args: crate::link::Args<'_> = &[&kinds, &queues, &request.node.0, &floored, &places];
-            let ((), _, found) =
-                try_join3(conn.begin(), conn.execute(LOCK_SHARED, lock_args), conn.query(PROBE, args))
-                    .await?;
+            let ((), locked, found) =
+                try_join3(conn.begin(), conn.one(LOCKS, locks), conn.query(PROBE, args)).await?;
             let special = found.iter().any(|row| row.get::<_, i16>(1) != 0 || row.get(2));
             let routes: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
             if routes.is_empty() || want == 0 {
@@ -292,12 +301,16 @@ impl Inner {
             let floors = floors_of(&routes, &floors);
             let shard = self.shard(Lanes::CLAIM);
             let args: crate::link::Args<'_> = &[&request.node.0, &us, &shard, &routes, &shares, &floors];
-            let (rows, ()) = try_join(conn.query(TAKE, args), conn.commit()).await?;
+            let take = if locked.get(1) { TAKE_FIRST } else { TAKE };
+            conn.prepare(&[take]).await?;
+            let (rows, ()) = try_join(conn.query(take, args), conn.commit()).await?;
+            let seen = rows.first().map_or(1, |row| row.get::<_, i64>(18));
+            let lost = locked.get::<_, bool>(1) && seen > rows.len() as i64;
             if let ([route], [floor]) = (routes.as_slice(), floors.as_slice()) {
                 let last = rows.iter().map(|row| row.get(0)).max().unwrap_or(i64::MIN);
                 self.floors.ended(*route, us, *floor, (rows.len(), want as usize), last);
             }
-            Ok((rows, ClaimBatch::default(), None))
+            Ok((rows, ClaimBatch { more: lost, ..Default::default() }, None))
         })?;
         if judged.as_ref().is_some_and(|j: &Judged| j.hint_jobs) {
             self.hint(Hint::Jobs);

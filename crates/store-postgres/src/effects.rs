@@ -6,10 +6,10 @@
 //! transaction: so their numbers rise in the order in which they become visible, and a reader that
 //! follows the tail can never be overtaken by a smaller number that commits later.
 
-use crate::link::{Conn, Step};
+use crate::link::{Args, Conn, Step};
 use crate::names::RouteInfo;
 use crate::{Inner, batch, keys};
-use futures_util::future::{try_join, try_join5};
+use futures_util::future::{try_join, try_join3, try_join4};
 use mainspring_core::batch::BatchCounts;
 use mainspring_core::event::NewEvent;
 use mainspring_core::job::{AttemptOutcome, JobState};
@@ -27,10 +27,29 @@ pub(crate) struct Figures {
     recents: BTreeMap<(ProjectId, i16, String), Vec<i64>>,
 }
 
+/// A row of `done`.
+pub(crate) struct Done {
+    pub job: i64,
+    pub started_at: i64,
+    pub finished_at: i64,
+    pub node: i64,
+    pub route: i32,
+    pub attempt: i32,
+    pub state: i16,
+    pub outcome: i16,
+    pub cancel: Option<bool>,
+    pub reason: Option<String>,
+    pub class: Option<String>,
+    pub error: Option<String>,
+    pub output: Option<String>,
+}
+
 /// What one transaction adds to the tables beside its jobs.
 #[derive(Default)]
 pub(crate) struct Effects {
     pub figures: Figures,
+    /// Jobs whose attempt was their last.
+    pub done: Vec<Done>,
     pub events: Vec<(ProjectId, NewEvent)>,
     /// How many attempts of a key ended.
     pub keys: BTreeMap<i64, i32>,
@@ -151,6 +170,20 @@ const RECENTS: &str = "
             SELECT e, i FROM unnest(recents.entries || excluded.entries) WITH ORDINALITY u(e, i)
             ORDER BY e / 8 DESC, i DESC LIMIT 50) newest)";
 
+/// Arrays that are null throughout are handed over empty: `unnest` fills them up with nulls.
+const DONE: &str = "
+    INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
+                      error_class, error, output)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[], $6::integer[],
+                         $7::smallint[], $8::smallint[], $9::boolean[], $10::text[], $11::text[], $12::text[],
+                         $13::text[])";
+
+/// The same for those that tell of nothing but a plain end.
+const DONE_PLAIN: &str = "
+    INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::integer[], $6::integer[],
+                         $7::smallint[], $8::smallint[])";
+
 const EVENT_LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 
 const EVENTS: &str = "
@@ -203,7 +236,7 @@ impl Inner {
 
     /// Figures, events and COMMIT in one round trip.
     async fn write_figures(&self, conn: &Conn, now: i64, shard: i16, fx: &mut Effects) -> Step<()> {
-        conn.prepare(&[COUNTERS, ROLLUPS, RECENTS, EVENT_LOCK, EVENTS]).await?;
+        conn.prepare(&[DONE, DONE_PLAIN, COUNTERS, ROLLUPS, RECENTS, EVENT_LOCK, EVENTS]).await?;
         let f = &mut fx.figures;
         f.counters.retain(|_, n| *n != 0);
         let counters = async {
@@ -214,13 +247,47 @@ impl Inner {
             let (routes, states): (Vec<i32>, Vec<i16>) = keys.into_iter().unzip();
             conn.execute(COUNTERS, &[&routes, &states, &n, &shard]).await.map(drop)
         };
+        let done = write_done(conn, &fx.done);
         let rollups = write_rollups(conn, shard, &f.rollups);
         let recents = write_recents(conn, shard, &mut f.recents);
         let events = write_events(conn, now, self.lock_key(crate::EVENT_ORDER), &fx.events);
         // Polled in this order, so sent in this order: COMMIT last.
-        try_join5(counters, rollups, recents, events, conn.commit()).await?;
+        let figures = try_join3(counters, rollups, recents);
+        try_join4(done, figures, events, conn.commit()).await?;
         Ok(())
     }
+}
+
+/// The list, or nothing when it is null throughout.
+fn or_nothing<T>(list: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let list: Vec<Option<T>> = list.collect();
+    if list.iter().all(Option::is_none) { vec![] } else { list }
+}
+
+async fn write_done(conn: &Conn, list: &[Done]) -> Step<()> {
+    if list.is_empty() {
+        return Ok(());
+    }
+    let long = |f: fn(&Done) -> i64| list.iter().map(f).collect::<Vec<i64>>();
+    let whole = |f: fn(&Done) -> i32| list.iter().map(f).collect::<Vec<i32>>();
+    let short = |f: fn(&Done) -> i16| list.iter().map(f).collect::<Vec<i16>>();
+    let text = |f: fn(&Done) -> Option<&str>| or_nothing(list.iter().map(f));
+    let (jobs, started, ended, nodes) =
+        (long(|d| d.job), long(|d| d.started_at), long(|d| d.finished_at), long(|d| d.node));
+    let (routes, attempts) = (whole(|d| d.route), whole(|d| d.attempt));
+    let (states, outcomes) = (short(|d| d.state), short(|d| d.outcome));
+    let cancels = or_nothing(list.iter().map(|d| d.cancel));
+    let (reasons, classes) = (text(|d| d.reason.as_deref()), text(|d| d.class.as_deref()));
+    let (errors, outputs) = (text(|d| d.error.as_deref()), text(|d| d.output.as_deref()));
+    if cancels.is_empty() && [&reasons, &classes, &errors, &outputs].iter().all(|l| l.is_empty()) {
+        let args: Args<'_> = &[&jobs, &started, &ended, &nodes, &routes, &attempts, &states, &outcomes];
+        return conn.execute(DONE_PLAIN, args).await.map(drop);
+    }
+    let args: Args<'_> = &[
+        &jobs, &started, &ended, &nodes, &routes, &attempts, &states, &outcomes, &cancels, &reasons,
+        &classes, &errors, &outputs,
+    ];
+    conn.execute(DONE, args).await.map(drop)
 }
 
 async fn write_rollups(conn: &Conn, shard: i16, rollups: &Rollups) -> Step<()> {

@@ -1,16 +1,17 @@
 //! Finish: the narrow row of an attempt goes, its outcome is written, and what follows it.
 //!
-//! One statement with the fence `(job, attempt)` tells which transitions count, takes their leases
-//! away and writes those that end their job to `done`. It looks each lease up by its key, whatever
-//! the planner believes of a table that is empty whenever statistics are gathered. Everything else (history, retries, figures,
-//! events) follows in the same transaction, most of it together with the COMMIT.
+//! One statement takes the leases away and tells what they were: those whose `(job, attempt)` is a
+//! transition's are that transition's fence. If a lease of another attempt went with them (somebody
+//! finished late what runs again), the transaction begins anew and takes leases pair by pair. What
+//! ended, history, retries, figures and events follow in the same transaction, most of it together
+//! with the COMMIT.
 
 use crate::actor::FinishCall;
-use crate::effects::Effects;
-use crate::link::{Args, Conn, Step, transact};
+use crate::effects::{Done, Effects};
+use crate::link::{Args, Conn, Fault, Step, transact};
 use crate::names::RouteInfo;
 use crate::{Inner, Lanes, claim, keys, rows};
-use futures_util::future::try_join3;
+use futures_util::future::{try_join, try_join3};
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::decide::{Next, Transition};
@@ -21,30 +22,23 @@ use mainspring_core::store::{Finished, Hint};
 use mainspring_core::{JobId, StoreError, event, limits, time};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_postgres::Row;
 
-/// Locks the leases. One that a cancel marked meanwhile is a new row: only the next statement sees it.
+/// All leases of these jobs. A lease that a cancel marks meanwhile is waited for and told as marked.
+const LET_GO: &str = "
+    DELETE FROM running WHERE job = ANY($1)
+    RETURNING job, node, started_at, route, key_id, batch, schedule, cancel, attempt";
+
+/// Only these attempts. Locked first: what is marked after the look would not be found where it was.
 const LOCK: &str = "
     SELECT count(*) FROM (SELECT FROM running WHERE job = ANY($1) ORDER BY job FOR UPDATE) locked";
-
-/// Arrays that are null throughout are handed over empty: `unnest` fills them up with nulls.
-const FINISH: &str = "
-    WITH leases AS MATERIALIZED (
-        SELECT r.*, u.state, u.outcome, u.finished_at, u.reason, u.error_class, u.error, u.output
-        FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::smallint[], $5::bigint[], $6::text[],
-                    $7::text[], $8::text[], $9::text[])
-             u(job, attempt, state, outcome, finished_at, reason, error_class, error, output)
+const LET_GO_PAIRS: &str = "
+    DELETE FROM running WHERE ctid = ANY(ARRAY(
+        SELECT r.at FROM unnest($1::bigint[], $2::integer[]) u(job, attempt)
         CROSS JOIN LATERAL (
-            SELECT ctid AS at, job, node, started_at, route, attempt, cancel, key_id, batch, schedule
-            FROM running WHERE job = u.job AND attempt = u.attempt OFFSET 0) r),
-    gone AS (DELETE FROM running WHERE ctid = ANY(ARRAY(SELECT at FROM leases))),
-    ended AS (
-        INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
-                          error_class, error, output)
-        SELECT job, started_at, finished_at, node, route, attempt, state, outcome, cancel, reason,
-               error_class, error, output
-        FROM leases WHERE state >= 3)
-    SELECT job, node, started_at, route, key_id, batch, schedule, cancel, attempt FROM leases";
+            SELECT ctid AS at FROM running WHERE job = u.job AND attempt = u.attempt OFFSET 0) r))
+    RETURNING job, node, started_at, route, key_id, batch, schedule, cancel, attempt";
 
 const HISTORY: &str = "
     INSERT INTO attempts (job, number, node, started_at, finished_at, outcome, error_class, error)
@@ -160,11 +154,6 @@ impl keys::Keyed for Again {
     }
 }
 
-/// The list, or nothing when it is empty throughout.
-fn or_nothing<T>(list: Vec<Option<T>>) -> Vec<Option<T>> {
-    if list.iter().all(Option::is_none) { vec![] } else { list }
-}
-
 pub(crate) fn check_transitions(list: &[Transition]) -> Result<()> {
     if list.len() > limits::BATCH {
         let text = format!("{} entries, at most {} are allowed in one call", list.len(), limits::BATCH);
@@ -193,8 +182,12 @@ impl Inner {
         let mut by_job = list.clone();
         by_job.sort_unstable_by_key(|t| (t.job, t.attempt));
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
+        let by_pair = AtomicBool::new(false);
         let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
-            let held = self.let_go(conn, &by_job).await?;
+            let Some(held) = self.let_go(conn, &by_job, by_pair.load(Ordering::Relaxed)).await? else {
+                by_pair.store(true, Ordering::Relaxed);
+                return Err(Fault::Again);
+            };
             let mut fx = Effects::default();
             self.follow(conn, &list, &held, &mut fx).await?;
             self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
@@ -215,38 +208,31 @@ impl Inner {
         Ok(calls.iter().map(|c| c.transitions.iter().map(&mut answer).collect()).collect())
     }
 
-    /// Deletes the leases that the transitions hold.
-    async fn let_go(&self, conn: &Conn, list: &[&Transition]) -> Step<HashMap<Token, Held>> {
-        let of = |i: usize| list[i];
-        let all = 0..list.len();
-        let jobs: Vec<i64> = all.clone().map(|i| of(i).job.0).collect();
-        let attempts: Vec<i32> = all.clone().map(|i| of(i).attempt as i32).collect();
-        let states: Vec<i16> = all
-            .clone()
-            .map(|i| match &of(i).next {
-                Next::Final { state, .. } => state.code(),
-                Next::Wait { .. } => 0,
-            })
-            .collect();
-        let outcomes: Vec<i16> = all.clone().map(|i| of(i).outcome.code()).collect();
-        let ends: Vec<i64> = all.clone().map(|i| time::micros(of(i).finished_at)).collect();
-        let reasons = all.clone().map(|i| match &of(i).next {
-            Next::Final { reason, .. } => reason.as_deref().map(rows::clean),
-            Next::Wait { .. } => None,
-        });
-        let reasons = or_nothing(reasons.collect());
-        let class = |i: usize| of(i).error.as_ref().map(|e| rows::clean(&e.class));
-        let classes = or_nothing(all.clone().map(class).collect());
-        let errors = or_nothing(all.clone().map(|i| of(i).error.as_ref().map(rows::error_text)).collect());
-        let outputs = or_nothing(all.map(|i| of(i).output.as_ref().map(Json::as_str)).collect());
-        conn.prepare(&[LOCK, FINISH]).await?;
-        let lock: Args<'_> = &[&jobs];
-        let args: Args<'_> =
-            &[&jobs, &attempts, &states, &outcomes, &ends, &reasons, &classes, &errors, &outputs];
-        let ((), _, gone) =
-            try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(FINISH, args)).await?;
+    /// Deletes the leases that the transitions hold: all of those jobs', unless `by_pair`. None when
+    /// one went that no transition holds.
+    async fn let_go(
+        &self,
+        conn: &Conn,
+        list: &[&Transition],
+        by_pair: bool,
+    ) -> Step<Option<HashMap<Token, Held>>> {
+        let jobs: Vec<i64> = list.iter().map(|t| t.job.0).collect();
+        let attempts: Vec<i32> = list.iter().map(|t| t.attempt as i32).collect();
+        let gone = if by_pair {
+            conn.prepare(&[LOCK, LET_GO_PAIRS]).await?;
+            let (lock, pairs): (Args<'_>, Args<'_>) = (&[&jobs], &[&jobs, &attempts]);
+            try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(LET_GO_PAIRS, pairs)).await?.2
+        } else {
+            conn.prepare(&[LET_GO]).await?;
+            let args: Args<'_> = &[&jobs];
+            try_join(conn.begin(), conn.query(LET_GO, args)).await?.1
+        };
         let mut held = HashMap::with_capacity(gone.len());
         for row in &gone {
+            let token = (row.get(0), row.get(8));
+            if !by_pair && list.binary_search_by_key(&token, |t| (t.job.0, t.attempt as i32)).is_err() {
+                return Ok(None);
+            }
             let lease = Held {
                 node: row.get(1),
                 started_at: row.get(2),
@@ -256,9 +242,9 @@ impl Inner {
                 schedule: row.get(6),
                 cancel: row.get(7),
             };
-            held.insert((row.get(0), row.get(8)), lease);
+            held.insert(token, lease);
         }
-        Ok(held)
+        Ok(Some(held))
     }
 
     /// Writes what follows the attempts that ended.
@@ -281,7 +267,8 @@ impl Inner {
                 history.push((*t, row));
             }
             match &t.next {
-                Next::Final { state, .. } => {
+                Next::Final { state, reason } => {
+                    fx.done.push(done(t, row, *state, reason.as_deref()));
                     fx.figures.moved(row.route.id, JobState::Running, *state, 1);
                     let (job, state, key_id) = (t.job.0, *state, row.key_id);
                     let (batch, schedule) = (row.batch, row.schedule);
@@ -480,6 +467,25 @@ impl Inner {
             .await
         })?;
         Ok(if n > 0 { Finished::Applied } else { Finished::Stale })
+    }
+}
+
+/// The row that tells of a job's end.
+fn done(t: &Transition, lease: &Held, state: JobState, reason: Option<&str>) -> Done {
+    Done {
+        job: t.job.0,
+        started_at: lease.started_at,
+        finished_at: time::micros(t.finished_at),
+        node: lease.node,
+        route: lease.route.id,
+        attempt: t.attempt as i32,
+        state: state.code(),
+        outcome: t.outcome.code(),
+        cancel: lease.cancel,
+        reason: reason.map(rows::clean),
+        class: t.error.as_ref().map(|e| rows::clean(&e.class)),
+        error: t.error.as_ref().map(rows::error_text),
+        output: t.output.as_ref().map(|json| json.as_str().to_owned()),
     }
 }
 

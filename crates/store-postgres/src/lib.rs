@@ -101,6 +101,7 @@ impl Lanes {
 pub(crate) const MIGRATE: u8 = 1;
 pub(crate) const EVENT_ORDER: u8 = 2;
 pub(crate) const SETTINGS: u8 = 3;
+pub(crate) const FIRST_CLAIM: u8 = 4;
 
 /// What all calls share.
 pub(crate) struct Inner {
