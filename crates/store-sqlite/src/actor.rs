@@ -10,6 +10,7 @@
 //!
 //! After a failure of the disk nothing more is written: what a failed fsync lost cannot be known.
 
+use crate::checkpoint::{self, Checkpointer};
 use crate::fault;
 use crate::names::Names;
 use crate::tx::{Done, Fault, Tx};
@@ -101,12 +102,17 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Starts the writer on an opened file. `keep` lives as long as the writer does.
-    pub fn start<K: Send + 'static>(conn: Connection, file: String, keep: K) -> Result<Actor> {
+    pub fn start<K: Send + 'static>(
+        conn: Connection,
+        file: String,
+        log: Option<Checkpointer>,
+        keep: K,
+    ) -> Result<Actor> {
         let names = Names::load(&conn).map_err(|e| e.into_error(&file))?;
         let shared =
             Arc::new(Shared { inbox: Mutex::default(), wake: Condvar::new(), sink: Mutex::default() });
         let mut writer =
-            Writer { conn, file, names, stale: false, seen: None, broken: None, shared: shared.clone() };
+            Writer { conn, file, log, names, stale: false, seen: None, broken: None, shared: shared.clone() };
         writer.seen = writer.data_version().ok();
         let run = move || {
             writer.run();
@@ -178,6 +184,8 @@ impl Drop for Actor {
 struct Writer {
     conn: Connection,
     file: String,
+    /// None: SQLite sees to its log by itself.
+    log: Option<Checkpointer>,
     names: Names,
     /// The cache must be read anew before it is used.
     stale: bool,
@@ -188,6 +196,9 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self) {
+        if self.log.is_some() {
+            checkpoint::take_over(&self.conn);
+        }
         let mut calls: Vec<Boxed> = Vec::new();
         loop {
             match self.gather(&mut calls) {
@@ -235,7 +246,12 @@ impl Writer {
             return;
         }
         match self.transaction(calls) {
-            Ok(()) => calls.drain(..).for_each(|c| c.answer(Ok(()))),
+            Ok(()) => {
+                calls.drain(..).for_each(|c| c.answer(Ok(())));
+                if let Some(log) = &self.log {
+                    log.after_commit(&self.conn);
+                }
+            }
             Err(fault) if self.concerns_all(&fault) || calls.len() == 1 => {
                 let error = fault.into_error(&self.file);
                 calls.drain(..).for_each(|c| c.answer(Err(error.clone())));
@@ -364,7 +380,7 @@ mod tests {
     fn actor(dir: &tempfile::TempDir) -> Actor {
         let path = dir.path().join("a.db");
         let (conn, lock) = open::open(&path, &Options::default()).unwrap();
-        Actor::start(conn, path.display().to_string(), lock).unwrap()
+        Actor::start(conn, path.display().to_string(), None, lock).unwrap()
     }
 
     async fn enqueue(actor: &Actor, payload: &str) -> Result<i64> {

@@ -4,6 +4,7 @@
 //! callers ──calls──▶ actor.rs: one writer thread ──one transaction for all that gathered──▶ file
 //!                      │ tx.rs, effects.rs: what a verb sees, what every change brings with it
 //!                      │ names.rs: queues, routes and counters in memory
+//!                      ├ checkpoint.rs: a thread that keeps the log short beside it
 //!                      └ enqueue claim finish schedule nodes control sweep events: the verbs, with batch and keys
 //! readers ──reads──▶ readers.rs: a few read-only connections ──▶ read.rs, doctor.rs
 //! ```
@@ -18,7 +19,7 @@
 
 mod actor;
 mod batch;
-
+mod checkpoint;
 mod claim;
 mod control;
 mod doctor;
@@ -73,7 +74,13 @@ impl SqliteStore {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<SqliteStore> {
         let path = path.as_ref().to_path_buf();
         let (conn, lock) = open::open(&path, &options)?;
-        let actor = Actor::start(conn, path.display().to_string(), lock)?;
+        // Who runs no jobs comes and goes: for a few writes SQLite's own way is good enough.
+        let log = if lock.is_some() {
+            Some(checkpoint::Checkpointer::start(&path, options.busy_timeout)?)
+        } else {
+            None
+        };
+        let actor = Actor::start(conn, path.display().to_string(), log, lock)?;
         let readers = Readers::start(path.clone(), options.busy_timeout, options.readers)?;
         Ok(SqliteStore { readers, actor, path, options })
     }

@@ -56,9 +56,6 @@ impl Default for Options {
 /// ones by `mainspring doctor`, because a start must not take minutes.
 const CHECK_AT_OPEN: u64 = 128 << 20;
 
-/// Pages in the write-ahead log before it is copied back into the file.
-const AUTOCHECKPOINT: i64 = 4000;
-
 /// The right to run jobs on a file, held until dropped (or until the process ends in any way).
 #[derive(Debug)]
 pub(crate) struct RunLock {
@@ -108,7 +105,8 @@ fn open_once(path: &Path, options: &Options) -> Result<(Connection, Option<RunLo
     conn.pragma_update(None, "cache_size", -i64::from(options.cache_kib)).map_err(fail)?;
     conn.pragma_update(None, "temp_store", "memory").map_err(fail)?;
     conn.pragma_update(None, "foreign_keys", "off").map_err(fail)?;
-    conn.pragma_update_and_check(None, "wal_autocheckpoint", AUTOCHECKPOINT, |_| Ok(())).map_err(fail)?;
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", crate::checkpoint::LONG, |_| Ok(()))
+        .map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(256);
     rusqlite::vtab::array::load_module(&conn).map_err(fail)?;
     // Beside a running node a log is in use, not left over: only the one that runs jobs judges it.
