@@ -176,8 +176,9 @@ def main():
     print(f"{'schedule':<{width}}  fires  jobs  without  why without")
     for name, all, made, without, reasons in rows:
         print(f"{name:<{width}}  {all:>5}  {made:>4}  {without:>7}  {reasons}")
-    all = sum(row[1] for row in rows if row[1] != "-")
-    print(f"{'together':<{width}}  {all:>5}  {sum(r[2] for r in rows):>4}  {sum(r[3] for r in rows):>7}")
+    timed = [row for row in rows if row[1] != "-"]
+    all, made, without = (sum(row[at] for row in timed) for at in (1, 2, 3))
+    print(f"{'together, by time':<{width}}  {all:>5}  {made:>4}  {without:>7}")
     print("lost 0, doubled 0: every fire has one job or one reason")
     states = collections.Counter(job["state"] for job in jobs)
     print("jobs: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items())))
