@@ -79,6 +79,20 @@ pub enum Command {
     Check(CheckArgs),
     /// Measure what this machine and store can do
     Bench(crate::bench::BenchArgs),
+    /// What a shell needs to complete commands and options
+    Completions(CompletionsArgs),
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  mainspring completions bash > /etc/bash_completion.d/mainspring\n  mainspring completions zsh > \
+                        \"${fpath[1]}/_mainspring\"\n  mainspring completions fish > ~/.config/fish/completions/mainspring.fish"
+)]
+pub struct CompletionsArgs {
+    /// Whose
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// `up`.

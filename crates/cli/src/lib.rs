@@ -60,7 +60,11 @@ pub fn run(registry: Registry) -> ExitCode {
     mainspring::kinds::launcher::intercept();
     let outcome = parse().and_then(|parsed| match parsed {
         Parsed::Said => Ok(true),
-        Parsed::Call(cli, given) => dispatch(cli, &given, registry),
+        Parsed::Call(cli, given) => match cli.command {
+            // Needs no settings: a file that is broken must not keep a shell from starting.
+            Command::Completions(args) => completions(&args),
+            _ => dispatch(cli, &given, registry),
+        },
     });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -84,6 +88,14 @@ enum Parsed {
 /// The whole parser: the commands with the settings' flags.
 fn parser() -> clap::Command {
     settings::flags::add(Cli::command(), &["up"])
+}
+
+/// Written to memory first: the generator would panic on a reader that has gone away.
+fn completions(args: &args::CompletionsArgs) -> Result<bool> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut parser(), "mainspring", &mut text);
+    std::io::stdout().write_all(&text)?;
+    Ok(true)
 }
 
 fn parse() -> Result<Parsed> {
@@ -180,6 +192,8 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Config(c) => commands::config::run(app, c)?,
         Command::Check(args) => commands::check::run(app, args)?,
         Command::Bench(args) => return bench::run(app, args).await,
+        // Answered before there are settings.
+        Command::Completions(args) => return completions(&args),
     }
     Ok(true)
 }

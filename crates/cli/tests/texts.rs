@@ -39,6 +39,22 @@ fn help_is_worth_reading() {
 }
 
 #[test]
+fn shells_complete_every_command_and_setting() {
+    let place = Place::new();
+    place.write("mainspring.toml", "this is broken");
+    for (shell, mark) in
+        [("bash", "complete -F"), ("zsh", "#compdef mainspring"), ("fish", "complete -c mainspring")]
+    {
+        let text = place.ok(&["completions", shell]);
+        for word in [mark, "backfill", "exit-when-idle", "crontab", "store"] {
+            assert!(text.contains(word), "{shell}: {word} is missing");
+        }
+    }
+    let refused = place.refused(2, &["completions", "tcsh"]);
+    assert!(refused.contains("bash"), "{refused}");
+}
+
+#[test]
 fn the_reference_page_is_made_from_the_table_of_settings() {
     let page = Place::new().ok(&["config", "reference"]);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");

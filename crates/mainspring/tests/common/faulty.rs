@@ -236,7 +236,18 @@ impl Store for Faulty {
         self.pass("promote", async || self.inner.promote(now, limit).await).await
     }
     async fn claim(&self, now: Timestamp, request: ClaimRequest) -> Result<ClaimBatch> {
-        self.pass("claim", async || self.inner.claim(now, request).await).await
+        // Which claim finds the jobs is chance: an empty answer is not worth losing.
+        let losing = self.faults.lock().unwrap().lose_reply.take_if(|(name, _)| *name == "claim");
+        let answer = self.pass("claim", async || self.inner.claim(now, request).await).await?;
+        match losing {
+            Some(_) if !answer.jobs.is_empty() => Err(StoreError::Timeout("the test lost the answer".into())),
+            losing => {
+                if losing.is_some() {
+                    self.faults.lock().unwrap().lose_reply = losing;
+                }
+                Ok(answer)
+            }
+        }
     }
     async fn finish(&self, now: Timestamp, transitions: Vec<Transition>) -> Result<Vec<Finished>> {
         self.pass("finish", async || self.inner.finish(now, transitions).await).await
