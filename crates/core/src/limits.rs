@@ -43,6 +43,19 @@ pub const SCAN: usize = 20_000;
 pub const FIRES_PER_PLAN: usize = 10_000;
 /// Outcomes kept per kind, queue and schedule for the health rule.
 pub const RECENT: usize = 50;
+/// Statements of one write to tables (refused above).
+pub const TABLE_STATEMENTS: usize = 100;
+/// Bytes of one statement with its parameters (refused above).
+pub const TABLE_BYTES: usize = 4 << 20;
+/// Rows that one statement to tables may give (refused above).
+pub const TABLE_ROWS: usize = 10_000;
+/// Bytes that one statement to tables may give (refused above).
+pub const TABLE_ANSWER: usize = 16 << 20;
+/// Steps of SQLite's machine that one write to tables may take, about a second: it passes through
+/// the writer that jobs pass through (refused above). PostgreSQL has the store's time limit.
+pub const TABLE_WRITE_STEPS: u32 = 20_000_000;
+/// The same for a read, which only other reads wait for.
+pub const TABLE_READ_STEPS: u32 = 200_000_000;
 /// The longest duration accepted anywhere.
 pub const DURATION: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// JSON nesting accepted anywhere.

@@ -34,6 +34,7 @@ use crate::node::{Beat, NodeInfo};
 use crate::queue::{Pause, QueueSettings, Retention};
 use crate::reader::Reader;
 use crate::schedule_record::{DueSchedule, FireWrite, Fired, PutSchedule};
+use crate::tables::Tables;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -432,6 +433,12 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// Whether hints from other processes are proved to arrive. While false, the caller polls every
     /// second instead of every few.
     fn hints_alive(&self) -> bool;
+
+    /// The door to tables that are not the engine's, on the same database. None only for stores
+    /// that are no database (see [`crate::tables`]).
+    fn tables(self: Arc<Self>) -> Option<Arc<dyn Tables>> {
+        None
+    }
 
     /// The database's own time, where it may differ from this machine's (PostgreSQL).
     async fn server_time(&self) -> Result<Option<Timestamp>>;

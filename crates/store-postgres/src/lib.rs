@@ -1,10 +1,10 @@
 //! Mainspring's store on PostgreSQL (13 or later): any number of nodes on one database.
 //!
-//! [`PostgresStore`] implements [`Store`] and [`Reader`]. Read `migrations/0001_engine.sql` first:
-//! where a job stands is told by the narrow table its row is in. Then the verbs, one file each:
+//! [`PostgresStore`] implements [`Store`], [`Reader`] and [`Tables`]. Read
+//! `migrations/0001_engine.sql` first: where a job stands is told by the narrow table its row is in. Then the verbs, one file each:
 //! `enqueue`, `claim` (with `judge` for queues with limits), `finish`, `schedule`, `control`,
-//! `sweep`, `read`. Beneath them: `link` (connections, retries, time limits), `actor` (group
-//! commit), `effects` (what every change of state brings with it, and the order in which it is
+//! `sweep`, `read`; `tables` for what is not the engine's. Beneath them: `link` (connections,
+//! retries, time limits), `actor` (group commit), `effects` (what every change of state brings with it, and the order in which it is
 //! written), `names` (the dictionary), `hints` (LISTEN and NOTIFY).
 //!
 //! The hot path writes batches with a handful of statements, two transactions in flight at most: one
@@ -39,6 +39,7 @@ mod schedule;
 mod schema;
 mod store;
 mod sweep;
+mod tables;
 mod uniques;
 
 use crate::actor::{Desk, EnqueueCall, FinishCall};
@@ -49,7 +50,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(doc)]
-use mainspring_core::{reader::Reader, store::Store};
+use mainspring_core::{reader::Reader, store::Store, tables::Tables};
 
 /// What may be set beside the address.
 #[derive(Clone, Debug)]
@@ -83,6 +84,10 @@ pub(crate) struct Lanes {
     pub control: Lane,
     /// The dictionary and heartbeats: never waits for a long transaction of this process.
     pub aside: Lane,
+    /// Writes to tables that are not the engine's.
+    pub tables: Lane,
+    /// Reads of those.
+    pub tables_read: [Lane; 2],
 }
 
 impl Lanes {
@@ -181,6 +186,12 @@ impl Inner {
         &self.readers[turn % self.readers.len()]
     }
 
+    /// A lane for reading what is not the engine's, by turns.
+    pub(crate) fn tables_reader(&self) -> &Lane {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        &self.lanes.tables_read[turn % self.lanes.tables_read.len()]
+    }
+
     /// Rows of one statement.
     pub(crate) async fn read(&self, sql: &'static str, args: Args<'_>) -> Result<Vec<tokio_postgres::Row>> {
         let lane = self.reader();
@@ -200,10 +211,11 @@ impl Inner {
         self.reach.closed.store(true, Ordering::Relaxed);
         self.hints.close();
         let lanes = &self.lanes;
-        for lane in [&lanes.enqueue, &lanes.finish, &lanes.claim, &lanes.control, &lanes.aside] {
+        for lane in [&lanes.enqueue, &lanes.finish, &lanes.claim, &lanes.control, &lanes.aside, &lanes.tables]
+        {
             lane.close().await;
         }
-        for lane in &self.readers {
+        for lane in self.readers.iter().chain(&lanes.tables_read) {
             lane.close().await;
         }
     }

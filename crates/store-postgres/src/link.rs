@@ -17,8 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::MutexGuard;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Row, Statement};
+use tokio_postgres::types::{BorrowToSql, ToSql};
+use tokio_postgres::{AsyncMessage, Client, Row, RowStream, Statement};
 
 /// Parameters of a statement.
 pub(crate) type Args<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -60,7 +60,11 @@ pub(crate) type Step<T> = Result<T, Fault>;
 pub(crate) struct Conn {
     client: Client,
     statements: Mutex<HashMap<(usize, usize), Statement>>,
+    texts: Mutex<HashMap<String, Statement>>,
 }
+
+/// Statements kept by their text; with one more, all are prepared anew.
+const TEXTS: usize = 256;
 
 impl Conn {
     /// Opens a session; notifications go to `notes`.
@@ -79,7 +83,7 @@ impl Conn {
                 }
             }
         });
-        Ok(Conn { client, statements: Mutex::default() })
+        Ok(Conn { client, statements: Mutex::default(), texts: Mutex::default() })
     }
 
     /// Whether the session has ended.
@@ -138,6 +142,34 @@ impl Conn {
     /// Rows of a statement whose text is built when needed (filters): prepared once each time.
     pub async fn query_text(&self, sql: &str, args: Args<'_>) -> Step<Vec<Row>> {
         Ok(self.client.query(sql, args).await?)
+    }
+
+    /// A statement that is not the engine's, prepared once and kept by its text.
+    pub async fn statement_text(&self, sql: &str) -> Step<Statement> {
+        if let Some(kept) = self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(sql) {
+            return Ok(kept.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut kept = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= TEXTS {
+            kept.clear();
+        }
+        kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Drops a statement kept by its text; false when it was not kept.
+    pub fn forget(&self, sql: &str) -> bool {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).remove(sql).is_some()
+    }
+
+    /// Rows one by one, and at the end how many the statement changed.
+    pub async fn stream<P, I>(&self, statement: &Statement, args: I) -> Step<RowStream>
+    where
+        P: BorrowToSql,
+        I: IntoIterator<Item = P, IntoIter: ExactSizeIterator>,
+    {
+        Ok(self.client.query_raw(statement, args).await?)
     }
 
     /// Several statements without parameters or answer.

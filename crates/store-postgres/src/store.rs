@@ -20,8 +20,10 @@ use mainspring_core::store::{
     Affected, Bulk, ClaimBatch, ClaimRequest, Finished, HintSink, JobFilter, Orphan, Promoted, Store, Survey,
     SweepPolicy, Swept,
 };
+use mainspring_core::tables::Tables;
 use mainspring_core::tally::{Recent, Scope};
 use mainspring_core::{BatchId, JobId, NodeId, ProjectId, ScheduleId, time};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[async_trait]
@@ -220,6 +222,10 @@ impl Store for PostgresStore {
 
     fn hints_alive(&self) -> bool {
         self.inner.hints.alive()
+    }
+
+    fn tables(self: Arc<Self>) -> Option<Arc<dyn Tables>> {
+        Some(self)
     }
 
     async fn server_time(&self) -> Result<Option<Timestamp>> {

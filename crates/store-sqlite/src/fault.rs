@@ -3,6 +3,10 @@
 use mainspring_core::StoreError;
 use rusqlite::{Error, ffi};
 
+/// A statement that took more steps than [`mainspring_core::limits`] allow.
+pub(crate) const TOO_LONG: &str =
+    "it takes too long: give it an index that fits, or do it in several smaller parts";
+
 /// The store error of a SQLite error on `file`.
 pub(crate) fn of(error: Error, file: &str) -> StoreError {
     let Error::SqliteFailure(failure, ref text) = error else {
@@ -38,6 +42,7 @@ pub(crate) fn of(error: Error, file: &str) -> StoreError {
             "the disk failed under {file} ({text}); nothing more is written to it: check the disk, then \
              start again"
         )),
+        ffi::SQLITE_INTERRUPT => StoreError::Invalid { field: "statement", text: TOO_LONG.into() },
         _ => StoreError::Internal(format!("{text} (SQLite code {extended})")),
     }
 }

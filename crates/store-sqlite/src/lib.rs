@@ -5,7 +5,8 @@
 //!                      │ tx.rs, effects.rs: what a verb sees, what every change brings with it
 //!                      │ names.rs: queues, routes and counters in memory
 //!                      ├ checkpoint.rs: a thread that keeps the log short beside it
-//!                      └ enqueue claim finish schedule nodes control sweep events: the verbs, with batch and keys
+//!                      ├ enqueue claim finish schedule nodes control sweep events: the verbs, with batch and keys
+//!                      └ tables: what is not the engine's, in the same transactions
 //! readers ──reads──▶ readers.rs: a few read-only connections ──▶ read.rs, doctor.rs
 //! ```
 //!
@@ -40,6 +41,7 @@ mod schedule;
 mod schema;
 mod store;
 mod sweep;
+mod tables;
 mod tx;
 
 pub use open::{Options, Synchronous};

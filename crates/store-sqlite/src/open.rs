@@ -104,7 +104,8 @@ fn open_once(path: &Path, options: &Options) -> Result<(Connection, Option<RunLo
     conn.pragma_update(None, "synchronous", level).map_err(fail)?;
     conn.pragma_update(None, "cache_size", -i64::from(options.cache_kib)).map_err(fail)?;
     conn.pragma_update(None, "temp_store", "memory").map_err(fail)?;
-    conn.pragma_update(None, "foreign_keys", "off").map_err(fail)?;
+    // The engine's tables have none; those of owners may.
+    conn.pragma_update(None, "foreign_keys", "on").map_err(fail)?;
     conn.pragma_update_and_check(None, "wal_autocheckpoint", crate::checkpoint::LONG, |_| Ok(()))
         .map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(256);

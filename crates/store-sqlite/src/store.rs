@@ -24,7 +24,9 @@ use mainspring_core::store::{
     Affected, Bulk, ClaimBatch, ClaimRequest, Finished, HintSink, JobFilter, Orphan, Promoted, Store, Survey,
     SweepPolicy, Swept,
 };
+use mainspring_core::tables::Tables;
 use mainspring_core::tally::{Recent, Scope};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[async_trait]
@@ -240,6 +242,10 @@ impl Store for SqliteStore {
     fn hints_alive(&self) -> bool {
         // The writer looks for other processes' changes by itself, several times a second.
         true
+    }
+
+    fn tables(self: Arc<Self>) -> Option<Arc<dyn Tables>> {
+        Some(self)
     }
 
     async fn server_time(&self) -> Result<Option<Timestamp>> {

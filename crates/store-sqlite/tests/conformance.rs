@@ -23,3 +23,4 @@ async fn open() -> Fixture {
 }
 
 mainspring_testkit::conformance!(open);
+mainspring_testkit::tables_conformance!(open);

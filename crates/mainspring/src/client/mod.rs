@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use jiff::Timestamp;
 use mainspring_core::ids::ProjectId;
 use mainspring_core::store::Store;
+use mainspring_core::tables::Tables;
 use std::sync::Arc;
 
 /// A client of one project. Cheap to clone.
@@ -87,6 +88,13 @@ impl Client {
     /// The store, for its read side.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The door to tables that are not the engine's, in the same database; None only on a store that
+    /// is none (tests in memory). Jobs for [`mainspring_core::tables::Write::enqueue`] are made with
+    /// [`Client::new_job`].
+    pub fn tables(&self) -> Option<Arc<dyn Tables>> {
+        self.store.clone().tables()
     }
 
     /// The registry, if one was given.

@@ -30,6 +30,8 @@ pub mod nodes;
 pub mod schedules;
 pub mod scope;
 pub mod sweep;
+pub mod tables;
+pub mod tables_tx;
 pub mod traces;
 
 pub use bench::*;
@@ -229,6 +231,32 @@ macro_rules! conformance {
             $crate::conformance::run(stringify!($case), $open, $crate::conformance::$file::$case);
         }
     )* };
+}
+
+/// The same for [`mainspring_core::tables`]: for stores that are databases.
+#[macro_export]
+macro_rules! tables_conformance {
+    ($open:path) => {
+        $crate::conformance! { @each $open;
+            tables::every_value_comes_back_as_it_was_written
+            tables::what_is_computed_has_one_type
+            tables::rows_become_structs
+            tables::the_common_subset_of_sql_works
+            tables::parameters_are_values_and_nothing_else
+            tables::a_broken_rule_is_told_with_its_table_and_columns
+            tables::a_mistake_in_a_statement_is_told_and_harms_nothing
+            tables::tables_have_limits
+            tables::the_usual_types_can_be_bound
+            tables_tx::a_write_is_all_or_nothing
+            tables_tx::an_expectation_that_fails_undoes_the_write
+            tables_tx::readers_see_what_is_committed_only
+            tables_tx::concurrent_writers_lose_nothing
+            tables_tx::a_write_and_its_jobs_are_one_transaction
+            tables_tx::migrations_run_once_and_go_forward
+            tables_tx::migrations_that_do_not_fit_are_refused
+            tables_tx::migrations_of_processes_that_start_at_once_run_once
+        }
+    };
 }
 
 #[cfg(test)]
