@@ -1,11 +1,12 @@
 //! Mainspring's store on PostgreSQL (13 or later): any number of nodes on one database.
 //!
 //! [`PostgresStore`] implements [`Store`], [`Reader`] and [`Tables`]. Read
-//! `migrations/0001_engine.sql` first: where a job stands is told by the narrow table its row is in. Then the verbs, one file each:
-//! `enqueue`, `claim` (with `judge` for queues with limits), `finish`, `schedule`, `control`,
-//! `sweep`, `read`; `tables` for what is not the engine's. Beneath them: `link` (connections,
-//! retries, time limits), `actor` (group commit), `effects` (what every change of state brings with it, and the order in which it is
-//! written), `names` (the dictionary), `hints` (LISTEN and NOTIFY).
+//! `migrations/0001_engine.sql` first: where a job stands is told by the narrow table its row is in.
+//! Then the verbs, one file each: `enqueue`, `claim` (with `judge` for queues with limits), `finish`,
+//! `schedule`, `control`, `sweep`, `read`; `tables` for what is not the engine's. Beneath them: `link`
+//! (connections, retries, time limits), `actor` (group commit), `effects` (what every change of state
+//! brings with it, and the order in which it is written), `names` (the dictionary), `hints` (LISTEN
+//! and NOTIFY).
 //!
 //! The hot path writes batches with a handful of statements, two transactions in flight at most: one
 //! that claims, one that finishes or enqueues. Locks are taken in one order everywhere: rows of
