@@ -8,9 +8,10 @@
 
 use crate::link::{Args, Conn, Step};
 use crate::names::RouteInfo;
-use crate::{Inner, batch, keys};
+use crate::{Inner, batch, finish::Held, keys, rows};
 use futures_util::future::{try_join, try_join3, try_join4};
 use mainspring_core::batch::BatchCounts;
+use mainspring_core::decide::Transition;
 use mainspring_core::event::NewEvent;
 use mainspring_core::job::{AttemptOutcome, JobState};
 use mainspring_core::{ProjectId, limits, tally, time};
@@ -42,6 +43,27 @@ pub(crate) struct Done {
     pub class: Option<String>,
     pub error: Option<String>,
     pub output: Option<String>,
+}
+
+impl Done {
+    /// The end of a job, as its last attempt's transition and lease tell it.
+    pub fn of(t: &Transition, lease: &Held, state: JobState, reason: Option<&str>) -> Done {
+        Done {
+            job: t.job.0,
+            started_at: lease.started_at,
+            finished_at: time::micros(t.finished_at),
+            node: lease.node,
+            route: lease.route.id,
+            attempt: t.attempt as i32,
+            state: state.code(),
+            outcome: t.outcome.code(),
+            cancel: lease.cancel,
+            reason: reason.map(rows::clean),
+            class: t.error.as_ref().map(|e| rows::clean(&e.class)),
+            error: t.error.as_ref().map(rows::error_text),
+            output: t.output.as_ref().map(|json| json.as_str().to_owned()),
+        }
+    }
 }
 
 /// What one transaction adds to the tables beside its jobs.

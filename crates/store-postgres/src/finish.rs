@@ -109,14 +109,14 @@ pub(crate) fn ended(fx: &mut Effects, e: &Ended) {
 type Token = (i64, i32);
 
 /// The row of the attempt a transition ended.
-struct Held {
-    node: i64,
-    started_at: i64,
-    route: Arc<RouteInfo>,
+pub(crate) struct Held {
+    pub node: i64,
+    pub started_at: i64,
+    pub route: Arc<RouteInfo>,
     key_id: Option<i64>,
     batch: Option<i64>,
     schedule: Option<i64>,
-    cancel: Option<bool>,
+    pub cancel: Option<bool>,
 }
 
 /// A job on its way back to the queue.
@@ -268,7 +268,7 @@ impl Inner {
             }
             match &t.next {
                 Next::Final { state, reason } => {
-                    fx.done.push(done(t, row, *state, reason.as_deref()));
+                    fx.done.push(Done::of(t, row, *state, reason.as_deref()));
                     fx.figures.moved(row.route.id, JobState::Running, *state, 1);
                     let (job, state, key_id) = (t.job.0, *state, row.key_id);
                     let (batch, schedule) = (row.batch, row.schedule);
@@ -467,25 +467,6 @@ impl Inner {
             .await
         })?;
         Ok(if n > 0 { Finished::Applied } else { Finished::Stale })
-    }
-}
-
-/// The row that tells of a job's end.
-fn done(t: &Transition, lease: &Held, state: JobState, reason: Option<&str>) -> Done {
-    Done {
-        job: t.job.0,
-        started_at: lease.started_at,
-        finished_at: time::micros(t.finished_at),
-        node: lease.node,
-        route: lease.route.id,
-        attempt: t.attempt as i32,
-        state: state.code(),
-        outcome: t.outcome.code(),
-        cancel: lease.cancel,
-        reason: reason.map(rows::clean),
-        class: t.error.as_ref().map(|e| rows::clean(&e.class)),
-        error: t.error.as_ref().map(rows::error_text),
-        output: t.output.as_ref().map(|json| json.as_str().to_owned()),
     }
 }
 

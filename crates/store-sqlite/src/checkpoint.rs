@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn write(conn: &Connection, kib: i64) {
-        conn.execute("INSERT OR REPLACE INTO meta VALUES ('filler', hex(randomblob(?1)))", [kib * 512])
+        conn.execute("INSERT OR REPLACE INTO meta VALUES ('filler', hex(zeroblob(?1)))", [kib * 512])
             .unwrap();
     }
 
