@@ -8,7 +8,7 @@
 use crate::machine::{program, wait};
 use mainspring::{Backoff, Client, NewJob, RetryPolicy};
 use mainspring_core::Json;
-use mainspring_core::ids::JobId;
+use mainspring_core::ids::{JobId, ProjectId};
 use mainspring_core::job::{Unique, UniqueStates};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -23,6 +23,15 @@ pub const NARROW: &str = "narrow";
 pub const NARROW_MAX: usize = 2;
 /// The queue that runs one job of each key at once.
 pub const KEYED: &str = "keyed";
+
+/// Jobs that may wait: beyond, the callers pause, or a long run would only heap up work that its
+/// few nodes, killed all the time, can never do.
+const BACKLOG: u64 = 150;
+
+/// Between two jobs of a caller, in milliseconds.
+const QUICK_MS: u64 = 60;
+/// The same while too much waits.
+const SLOW_MS: u64 = 1_000;
 
 /// What was tried and acknowledged.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +72,7 @@ impl Load {
             stop: Arc::default(),
             tasks: Vec::new(),
             next: Arc::default(),
-            pause_ms: Arc::new(AtomicU64::new(60)),
+            pause_ms: Arc::new(AtomicU64::new(QUICK_MS)),
         }
     }
 
@@ -80,6 +89,7 @@ impl Load {
     /// Begins: a few callers through the client, one through the command line. `url` is the
     /// receiver's.
     pub fn begin(&mut self, client: &Client, url: &str, dir: PathBuf, store: &str) {
+        self.tasks.push(tokio::spawn(govern(self.stop.clone(), self.pause_ms.clone(), client.clone())));
         for _ in 0..3 {
             self.tasks.push(tokio::spawn(self.caller(url).through_client(client.clone())));
         }
@@ -112,6 +122,19 @@ impl Load {
     /// How many were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.memory.lock().expect("no panic").acknowledged.len()
+    }
+}
+
+/// Slows the callers down while much waits.
+async fn govern(stop: Arc<AtomicBool>, pause_ms: Arc<AtomicU64>, client: Client) {
+    while !stop.load(Ordering::SeqCst) {
+        // A database that is away is the scenario's affair: the pace stays.
+        if let Ok(counts) = client.store().counts(ProjectId::DEFAULT).await {
+            let waits =
+                counts.iter().filter(|(_, _, state, _)| !state.is_final()).map(|(.., n)| n).sum::<u64>();
+            pause_ms.store(if waits > BACKLOG { SLOW_MS } else { QUICK_MS }, Ordering::SeqCst);
+        }
+        wait(Duration::from_millis(250)).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! It also writes down what the store really did, and looks at the limits at every claim: the
 //! checkers must not depend on what callers believe.
 
-use super::world::{Entry, World};
+use super::world::{Entry, Mishap, World};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mainspring_core::batch::{BatchRecord, NewBatch};
@@ -50,9 +50,26 @@ impl FaultyStore {
     async fn before(&self) -> Result<()> {
         self.world.stop_here().await;
         if self.world.is_away() || self.world.strikes() {
+            self.world.count(Mishap::CallRefused);
             return Err(StoreError::Unavailable("simulated".into()));
         }
         Ok(())
+    }
+
+    async fn inside<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        let _inside = self.world.enter_database();
+        call.await
+    }
+
+    /// A read: nothing is written, so a lost reply is only a failure.
+    async fn read<T>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        self.before().await?;
+        let answer = self.inside(call).await?;
+        self.world.stop_here().await;
+        if self.world.strikes() {
+            return Err(StoreError::Timeout("simulated: the answer was lost".into()));
+        }
+        Ok(answer)
     }
 
     /// One call, and what is to be written down of it before anyone else goes on.
@@ -62,10 +79,13 @@ impl FaultyStore {
         note: impl FnOnce(&T) + Send,
     ) -> Result<T> {
         self.before().await?;
-        let answer = call.await?;
+        let answer = self.inside(call).await?;
         note(&answer);
+        let mut reply = Reply { world: &self.world, arrived: false };
         self.world.stop_here().await;
+        reply.arrived = true;
         if self.world.strikes() {
+            self.world.count(Mishap::ReplyLost);
             return Err(StoreError::Timeout("simulated: the reply was lost".into()));
         }
         Ok(answer)
@@ -100,6 +120,20 @@ impl FaultyStore {
             }
         }
         Ok(())
+    }
+}
+
+/// Between a commit and its caller. Dropped there, the caller died and never learns of it.
+struct Reply<'a> {
+    world: &'a World,
+    arrived: bool,
+}
+
+impl Drop for Reply<'_> {
+    fn drop(&mut self) {
+        if !self.arrived {
+            self.world.count(Mishap::CallerCutOff);
+        }
     }
 }
 
@@ -150,8 +184,10 @@ impl Store for FaultyStore {
         let ends: Vec<_> = transitions.iter().map(end).collect();
         let note = |answers: &Vec<Finished>| {
             for ((job, attempt, state), answer) in ends.into_iter().zip(answers) {
-                if *answer == Finished::Applied {
-                    self.world.note(Entry::Ended(job, attempt, state));
+                match answer {
+                    Finished::Applied => self.world.note(Entry::Ended(job, attempt, state)),
+                    // Whoever is late is refused by the fence.
+                    _ => self.world.count(Mishap::FinishRefused),
                 }
             }
         };
@@ -300,7 +336,7 @@ impl Store for FaultyStore {
 #[async_trait]
 impl Reader for FaultyStore {
     async fn projects(&self) -> Result<Vec<(ProjectId, String)>> {
-        self.call(self.base.projects()).await
+        self.read(self.base.projects()).await
     }
     async fn jobs(
         &self,
@@ -309,13 +345,13 @@ impl Reader for FaultyStore {
         before: Option<JobId>,
         limit: u32,
     ) -> Result<Page<JobRecord, JobId>> {
-        self.call(self.base.jobs(project, filter, before, limit)).await
+        self.read(self.base.jobs(project, filter, before, limit)).await
     }
     async fn job(&self, project: ProjectId, id: JobId) -> Result<Option<JobDetail>> {
-        self.call(self.base.job(project, id)).await
+        self.read(self.base.job(project, id)).await
     }
     async fn steps(&self, job: JobId) -> Result<Vec<(String, Json)>> {
-        self.call(self.base.steps(job)).await
+        self.read(self.base.steps(job)).await
     }
     async fn logs(
         &self,
@@ -324,7 +360,7 @@ impl Reader for FaultyStore {
         after: Option<(u32, u32)>,
         limit: u32,
     ) -> Result<Vec<LogLine>> {
-        self.call(self.base.logs(project, job, after, limit)).await
+        self.read(self.base.logs(project, job, after, limit)).await
     }
     async fn schedules(
         &self,
@@ -332,13 +368,13 @@ impl Reader for FaultyStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Page<ScheduleRecord, String>> {
-        self.call(self.base.schedules(project, after, limit)).await
+        self.read(self.base.schedules(project, after, limit)).await
     }
     async fn all_schedules(&self, after: Option<ScheduleId>, limit: u32) -> Result<Vec<ScheduleRecord>> {
-        self.call(self.base.all_schedules(after, limit)).await
+        self.read(self.base.all_schedules(after, limit)).await
     }
     async fn schedule(&self, project: ProjectId, name: &str) -> Result<Option<ScheduleRecord>> {
-        self.call(self.base.schedule(project, name)).await
+        self.read(self.base.schedule(project, name)).await
     }
     async fn ledger(
         &self,
@@ -348,7 +384,7 @@ impl Reader for FaultyStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<LedgerRow>> {
-        self.call(self.base.ledger(project, schedule, from, until, limit)).await
+        self.read(self.base.ledger(project, schedule, from, until, limit)).await
     }
     async fn fires(
         &self,
@@ -358,13 +394,13 @@ impl Reader for FaultyStore {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, JobId, JobState, bool)>> {
-        self.call(self.base.fires(project, schedule, from, until, limit)).await
+        self.read(self.base.fires(project, schedule, from, until, limit)).await
     }
     async fn queues(&self, project: ProjectId) -> Result<Vec<QueueRecord>> {
-        self.call(self.base.queues(project)).await
+        self.read(self.base.queues(project)).await
     }
     async fn nodes(&self) -> Result<Vec<NodeRecord>> {
-        self.call(self.base.nodes()).await
+        self.read(self.base.nodes()).await
     }
     async fn batches(
         &self,
@@ -372,13 +408,13 @@ impl Reader for FaultyStore {
         before: Option<BatchId>,
         limit: u32,
     ) -> Result<Page<BatchRecord, BatchId>> {
-        self.call(self.base.batches(project, before, limit)).await
+        self.read(self.base.batches(project, before, limit)).await
     }
     async fn batch(&self, project: ProjectId, id: BatchId) -> Result<Option<BatchRecord>> {
-        self.call(self.base.batch(project, id)).await
+        self.read(self.base.batch(project, id)).await
     }
     async fn counts(&self, project: ProjectId) -> Result<Vec<(String, String, JobState, u64)>> {
-        self.call(self.base.counts(project)).await
+        self.read(self.base.counts(project)).await
     }
     async fn rollups(
         &self,
@@ -388,27 +424,27 @@ impl Reader for FaultyStore {
         group: GroupBy,
         by_time: bool,
     ) -> Result<Vec<RollupRow>> {
-        self.call(self.base.rollups(project, from, until, group, by_time)).await
+        self.read(self.base.rollups(project, from, until, group, by_time)).await
     }
     async fn recents(&self, project: ProjectId) -> Result<Vec<(Scope, Recent)>> {
-        self.call(self.base.recents(project)).await
+        self.read(self.base.recents(project)).await
     }
     async fn running(&self, project: ProjectId, limit: u32) -> Result<Vec<JobRecord>> {
-        self.call(self.base.running(project, limit)).await
+        self.read(self.base.running(project, limit)).await
     }
     async fn events(&self, project: ProjectId, after: i64, limit: u32) -> Result<Vec<Event>> {
-        self.call(self.base.events(project, after, limit)).await
+        self.read(self.base.events(project, after, limit)).await
     }
     async fn last_event(&self, project: ProjectId) -> Result<i64> {
-        self.call(self.base.last_event(project)).await
+        self.read(self.base.last_event(project)).await
     }
     async fn meta(&self, name: &str) -> Result<Option<String>> {
-        self.call(self.base.meta(name)).await
+        self.read(self.base.meta(name)).await
     }
     async fn facts(&self, now: Timestamp) -> Result<Vec<Fact>> {
-        self.call(self.base.facts(now)).await
+        self.read(self.base.facts(now)).await
     }
     async fn audit(&self) -> Result<Vec<String>> {
-        self.call(self.base.audit()).await
+        self.read(self.base.audit()).await
     }
 }

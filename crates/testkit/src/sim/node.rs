@@ -48,9 +48,9 @@ pub async fn advance<T>(world: &World, flight: &mut Flight<T>) -> Result<T, i64>
         }
         Poll::Pending => match world.take_stop() {
             Some(until) => Poll::Ready(Err(until)),
+            None if world.in_database() => Poll::Pending,
             // It waits by the runtime's timer, which the simulator moves.
-            None if world.owns_timers() => Poll::Ready(Err(world.micros() + TIMER)),
-            None => Poll::Pending,
+            None => Poll::Ready(Err(world.micros() + TIMER)),
         },
     })
     .await

@@ -5,11 +5,12 @@
 //! enqueue, people cancel and retry, processes crash, freeze, shut down and come back, clocks jump,
 //! the database goes away.
 
+use super::Kind;
 use super::check;
 use super::faulty::FaultyStore;
 use super::node::{Actor, NEVER, SimNode, TZ};
-use super::scenario::{Scenario, new_job};
-use super::world::{Entry, World};
+use super::scenario::{LEASE, NODES, Scenario, new_job};
+use super::world::{Entry, Mishap, Mishaps, World};
 use crate::dice::Dice;
 use jiff::Timestamp;
 use mainspring_core::batch::NewBatch;
@@ -82,16 +83,20 @@ pub struct Run {
 
 impl Run {
     /// The run of a seed over a fresh store.
-    pub async fn of(seed: u64, base: Arc<dyn Store>, owns_timers: bool) -> Finished {
+    pub async fn of(seed: u64, base: Arc<dyn Store>, kind: Kind) -> Finished {
         let scenario = Scenario::of(seed);
         let start = time::from_micros(1_795_341_600 * SECOND);
-        let world = World::new(start, seed ^ 0x5EED, scenario.fault_once_in, owns_timers);
+        let world = World::new(start, seed ^ 0x5EED, scenario.fault_once_in);
         let hints = Arc::new(Mutex::new(Vec::new()));
         let sink = hints.clone();
-        base.on_hint(Arc::new(move |hint| sink.lock().unwrap_or_else(PoisonError::into_inner).push(hint)));
+        if kind != Kind::Server {
+            base.on_hint(Arc::new(move |hint| {
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push(hint)
+            }));
+        }
         let client = Arc::new(FaultyStore::new(base.clone(), world.clone(), scenario.queues.clone()));
         let mut run = Run {
-            places: (0..scenario.nodes).map(|_| Place::Down { until: 0 }).collect(),
+            places: (0..NODES).map(|_| Place::Down { until: 0 }).collect(),
             dice: Dice::new(seed.wrapping_add(1) << 20),
             client,
             world,
@@ -284,23 +289,28 @@ impl Run {
             77..82 => self.pause_or_change(now).await,
             82..86 => self.on_some_node(|run, nth| {
                 let until = run.world.micros() + run.dice.between(0, 25) * SECOND;
+                run.world.count(Mishap::Crash);
                 run.places[nth] = Place::Down { until };
             }),
             86..91 => self.on_some_node(|run, nth| {
-                let until = run.world.micros() + run.dice.between(1, 40) * SECOND;
+                let length = run.dice.between(1, 40) * SECOND;
+                let beyond = length > LEASE.as_micros() as i64;
+                run.world.count(if beyond { Mishap::FreezeBeyondLease } else { Mishap::ShortFreeze });
                 if let Place::Up(node) = &mut run.places[nth] {
-                    node.frozen_until = until;
+                    node.frozen_until = run.world.micros() + length;
                 }
             }),
             91..94 => self.on_some_node(|run, nth| {
                 if let Place::Up(node) = &mut run.places[nth]
                     && node.drain_ends().is_none()
                 {
+                    run.world.count(Mishap::Drain);
                     node.drain();
                 }
             }),
             94..97 if self.scenario.jumps => self.on_some_node(|run, nth| {
                 let far = run.dice.between(-600, 600) * SECOND;
+                run.world.count(Mishap::ClockJump);
                 if let Place::Up(node) = &mut run.places[nth] {
                     node.jump(far);
                     node.listen();
@@ -308,6 +318,7 @@ impl Run {
             }),
             97.. if self.scenario.fault_once_in > 0 => {
                 let until = self.world.micros() + self.dice.between(1, 25) * SECOND;
+                self.world.count(Mishap::DatabaseAway);
                 self.world.lose_the_database(until);
             }
             _ => {}
@@ -430,9 +441,22 @@ fn put(spec: &ScheduleSpec, next_fire: Option<Timestamp>) -> PutSchedule {
     }
 }
 
-/// Runs a seed over a fresh store and gives what is wrong, in words.
-pub async fn judge(seed: u64, base: Arc<dyn Store>, owns_timers: bool) -> (Vec<String>, u64) {
-    let finished = Run::of(seed, base, owns_timers).await;
-    let turns = finished.turns;
-    (check::check(&finished).await, turns)
+/// What a seed came to.
+pub struct Verdict {
+    /// What is wrong, in words.
+    pub wrong: Vec<String>,
+    /// Turns it took.
+    pub turns: u64,
+    /// Everything that happened, in its order.
+    pub log: Vec<Entry>,
+    /// What went wrong on purpose.
+    pub mishaps: Mishaps,
+}
+
+/// Runs a seed over a fresh store and judges it.
+pub async fn judge(seed: u64, base: Arc<dyn Store>, kind: Kind) -> Verdict {
+    let finished = Run::of(seed, base, kind).await;
+    let wrong = check::check(&finished).await;
+    let world = &finished.world;
+    Verdict { wrong, turns: finished.turns, log: world.log(), mishaps: world.mishaps() }
 }

@@ -1,4 +1,4 @@
-//! What a seed means: how many nodes, which queues and limits, which schedules, how bad the weather
+//! What a seed means: how many slots, which queues and limits, which schedules, how bad the weather
 //! is. Everything else is drawn while the run goes on.
 
 use super::faulty::Queues;
@@ -20,6 +20,8 @@ use std::time::Duration;
 pub const LEASE: Duration = Duration::from_secs(15);
 /// How long a handler may take.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Processes of every run.
+pub const NODES: usize = 5;
 /// The rate of the queue `rated`.
 pub const RATE: Rate = Rate { count: 5, per: Duration::from_secs(10) };
 
@@ -27,8 +29,6 @@ pub const RATE: Rate = Rate { count: 5, per: Duration::from_secs(10) };
 pub struct Scenario {
     /// Where it comes from.
     pub seed: u64,
-    /// Nodes that run at the same time.
-    pub nodes: usize,
     /// Slots of each.
     pub slots: usize,
     /// One store call in so many fails; 0: none.
@@ -62,7 +62,6 @@ impl Scenario {
         let schedules = (0..d.between(1, 5)).map(|n| schedule(&d, n)).collect();
         Scenario {
             seed,
-            nodes: d.between(3, 5) as usize,
             slots: d.between(2, 5) as usize,
             fault_once_in: *d.pick(&[0, 20, 100]),
             skew_ms: *d.pick(&[0, 200, 3_000]),

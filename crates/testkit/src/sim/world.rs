@@ -8,7 +8,7 @@ use mainspring_core::ids::{JobId, NodeId};
 use mainspring_core::job::JobState;
 use mainspring_core::time;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -39,6 +39,51 @@ pub enum Entry {
     Promised(JobId),
 }
 
+/// What went wrong on purpose, or was refused because of it. Counted, so that a fault that no dice
+/// brings any more is noticed: a simulation without faults is always green.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// A process ended with everything it had in hand.
+    Crash,
+    /// A process stood still, for longer than its lease.
+    FreezeBeyondLease,
+    /// A process stood still for less.
+    ShortFreeze,
+    /// A process was told to shut down.
+    Drain,
+    /// A wall clock jumped.
+    ClockJump,
+    /// The database went away for all.
+    DatabaseAway,
+    /// A call failed and nothing was written.
+    CallRefused,
+    /// A call was written and its caller was told that it failed.
+    ReplyLost,
+    /// A call was written and its caller died before the answer.
+    CallerCutOff,
+    /// An attempt's end was refused: another had ended it before.
+    FinishRefused,
+}
+
+impl Mishap {
+    /// All of them, with their names in the plural.
+    pub const ALL: [(Mishap, &'static str); 10] = [
+        (Mishap::Crash, "crashes"),
+        (Mishap::FreezeBeyondLease, "pauses beyond the lease"),
+        (Mishap::ShortFreeze, "shorter pauses"),
+        (Mishap::Drain, "shutdowns"),
+        (Mishap::ClockJump, "clock jumps"),
+        (Mishap::DatabaseAway, "times without a database"),
+        (Mishap::CallRefused, "calls that did not arrive"),
+        (Mishap::ReplyLost, "replies lost after the commit"),
+        (Mishap::CallerCutOff, "callers dead between commit and reply"),
+        (Mishap::FinishRefused, "late finishes refused"),
+    ];
+}
+
+/// How often each [`Mishap`] came, in the order of [`Mishap::ALL`].
+pub type Mishaps = [u64; Mishap::ALL.len()];
+
 /// See the module's text.
 pub struct World {
     now: AtomicI64,
@@ -52,15 +97,24 @@ pub struct World {
     dice: Dice,
     log: Mutex<Vec<Entry>>,
     accusations: Mutex<Vec<String>>,
-    owns_timers: bool,
+    mishaps: Mutex<Mishaps>,
+    in_database: AtomicUsize,
+}
+
+/// A call is with the store. See [`World::enter_database`].
+pub struct InDatabase<'a>(&'a World);
+
+impl Drop for InDatabase<'_> {
+    fn drop(&mut self) {
+        self.0.in_database.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl World {
-    /// A world at `start`. `owns_timers` says that the runtime's time stands still but for what
-    /// [`World::advance_to`] moves it; not possible where a real database is waited for.
-    pub fn new(start: Timestamp, seed: u64, fault_once_in: u64, owns_timers: bool) -> Arc<World> {
+    /// A world at `start`. Its runtime's time stands still but for what [`World::advance_to`] moves.
+    pub fn new(start: Timestamp, seed: u64, fault_once_in: u64) -> Arc<World> {
         Arc::new(World {
-            owns_timers,
+            in_database: AtomicUsize::new(0),
             now: AtomicI64::new(time::micros(start)),
             stopped: AtomicBool::new(false),
             sleeping_until: AtomicI64::new(0),
@@ -70,6 +124,7 @@ impl World {
             dice: Dice::new(seed),
             log: Mutex::default(),
             accusations: Mutex::default(),
+            mishaps: Mutex::default(),
         })
     }
 
@@ -86,14 +141,20 @@ impl World {
     /// Moves the time on, never back.
     pub async fn advance_to(&self, micros: i64) {
         let before = self.now.fetch_max(micros, Ordering::Relaxed);
-        if self.owns_timers && micros > before {
+        if micros > before {
             tokio::time::advance(Duration::from_micros((micros - before) as u64)).await;
         }
     }
 
-    /// Whether timers of the runtime go by the simulated time.
-    pub fn owns_timers(&self) -> bool {
-        self.owns_timers
+    /// From now until the answer is dropped, a call waits for the store and not for a timer.
+    pub fn enter_database(&self) -> InDatabase<'_> {
+        self.in_database.fetch_add(1, Ordering::Relaxed);
+        InDatabase(self)
+    }
+
+    /// Whether a call waits for the store.
+    pub fn in_database(&self) -> bool {
+        self.in_database.load(Ordering::Relaxed) > 0
     }
 
     /// From now on nothing fails.
@@ -159,6 +220,16 @@ impl World {
     /// Everything that happened.
     pub fn log(&self) -> Vec<Entry> {
         lock(&self.log).clone()
+    }
+
+    /// Something went wrong on purpose.
+    pub fn count(&self, what: Mishap) {
+        lock(&self.mishaps)[what as usize] += 1;
+    }
+
+    /// What went wrong so far.
+    pub fn mishaps(&self) -> Mishaps {
+        *lock(&self.mishaps)
     }
 
     /// An invariant is broken, in words.
