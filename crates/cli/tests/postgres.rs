@@ -80,6 +80,50 @@ fn three_nodes_share_the_work_and_one_may_die() {
     }
 }
 
+/// Machines start in any order: a node waits for a server that is away and says so, once.
+#[test]
+fn a_private_cluster_that_is_down_is_waited_for_by_a_node_that_starts() {
+    let server = pg::PrivateCluster::start(false);
+    let mut place = Place::new();
+    place.env = vec![("MAINSPRING_STORE".into(), server.url())];
+    server.stop();
+    let mut node = place.start(&["up", "--no-tour", "--quiet", "--node-name", "early"]);
+    place.until("a line that it waits", || place.log().contains("waiting for it").then_some(()));
+    wait(Duration::from_secs(2));
+    let log = place.log();
+    assert!(log.contains("the database is not reachable: ") && log.contains("Ctrl-C ends"), "{log}");
+    assert_eq!(log.matches("waiting for it").count(), 1, "it says so again and again:\n{log}");
+    assert_eq!(node.child.try_wait().expect("it can be asked"), None, "{log}");
+    // Commands do not wait: somebody sits before them.
+    assert!(place.refused(1, &["job", "list"]).starts_with("error[MS0100]: "));
+    server.restart();
+    place.until("the node", || place.call(&["node", "list"]).out.contains("early").then_some(()));
+    assert!(place.log().contains("the database answers after"), "{}", place.log());
+    node.signal(rustix::process::Signal::TERM);
+    assert_eq!(node.end(Duration::from_secs(20)), Some(0), "{}", place.log());
+    // Asked to end while it waits it ends in good order; with a time of its own it tells why.
+    server.stop();
+    let mut node = place.start(&["up", "--no-tour"]);
+    place.until("a line that it waits", || place.log().contains("waiting for it").then_some(()));
+    node.signal(rustix::process::Signal::TERM);
+    assert_eq!(node.end(Duration::from_secs(5)), Some(0), "{}", place.log());
+    let said = place.call(&["up", "--no-tour", "--for", "1s"]);
+    assert!(said.code == 1 && said.err.contains("error[MS0100]: "), "{said:?}");
+}
+
+/// What waiting cannot cure is told at once.
+#[test]
+fn a_node_does_not_wait_for_an_address_that_is_wrong() {
+    let (place, database) = place();
+    let missing = database.url().replace(database.name(), "not_there");
+    for (wrong, code) in [(missing.as_str(), "MS0107"), ("postgres://app@127.0.0.1:54x2/app", "MS0107")] {
+        let begin = std::time::Instant::now();
+        let said = place.refused(2, &["up", "--no-tour", "--store", wrong]);
+        assert!(said.starts_with(&format!("error[{code}]: ")), "{wrong}: {said}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "{wrong} was waited for");
+    }
+}
+
 #[test]
 fn a_database_that_is_not_there_is_one_clear_message() {
     let mut place = Place::new();

@@ -457,26 +457,35 @@ async fn keys_are_counted_right_while_claims_and_finishes_meet_on_them() {
     assert_eq!(claims.audit().await.expect("audit"), Vec::<String>::new());
 }
 
-/// A cancel marks the lease while a finish waits for it: the lease must go all the same.
+/// A cancel has marked the lease and not committed yet when a finish looks for it: the finish must
+/// take away the row as the cancel leaves it, not as it was before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
-    let database = pg::fresh_database();
-    let (a, b) = (open(&database.url()).await, open(&database.url()).await);
-    let node = join(&a, 1).await;
-    for _ in 0..30 {
-        a.enqueue(now(), P, vec![job("work"); 50]).await.expect("enqueued");
-        let claimed = a.claim(now(), request(node)).await.expect("claimed").jobs;
-        let done: Vec<_> = claimed
-            .iter()
-            .map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5))
-            .collect();
-        let running = JobFilter { states: vec![JobState::Running], ..JobFilter::default() };
-        let bulk = mainspring_core::store::Bulk { filter: &running, after: None, limit: 1000 };
-        let (cancelled, finished) =
-            tokio::join!(b.cancel_jobs(now(), P, bulk, "no", "test"), a.finish(now(), done));
-        cancelled.expect("cancelled");
-        assert!(finished.expect("finished").iter().all(|f| *f == Finished::Applied));
-    }
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 5]).await.expect("enqueued");
+    let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+    assert_eq!(claimed.len(), 5);
+    // A cancel's own statement, held open for a while between its write and its commit.
+    let held = database.clone();
+    let cancel = tokio::task::spawn_blocking(move || {
+        held.sql("BEGIN; UPDATE mainspring.running SET cancel = true; SELECT pg_sleep(1); COMMIT")
+    });
+    until("the cancel holds the rows", || async {
+        let asleep = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        database.sql(asleep).expect("a count").trim() == "1"
+    })
+    .await;
+    let done: Vec<_> = claimed
+        .iter()
+        .map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5))
+        .collect();
+    let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
+    assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
+    assert_eq!(answers, vec![Finished::Applied; 5]);
+    cancel.await.expect("no panic").expect("cancelled");
     assert_eq!(database.sql("SELECT count(*) FROM mainspring.running").unwrap().trim(), "0");
-    assert_eq!(a.audit().await.expect("audit"), Vec::<String>::new());
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }

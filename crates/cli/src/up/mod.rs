@@ -1,12 +1,13 @@
 //! `mainspring up`: the process that runs schedules and jobs, with a calm live view.
 //!
-//! In this order: open the store for running jobs, write down what the configuration file says
+//! In this order: open the store for running jobs (a server that is away is waited for), write down what the configuration file says
 //! (queues, schedules) or, in an empty store, begin the tour, then run a [`Node`] until a signal, the
 //! given time, or the end of all work. The node does everything; this module only starts it, watches
 //! and tells.
 
 mod idle;
 mod live;
+mod patience;
 mod setup;
 mod signals;
 pub mod tour;
@@ -34,15 +35,38 @@ const TURN: Duration = Duration::from_millis(250);
 
 /// Runs it.
 pub async fn run(app: &mut App, args: UpArgs) -> Result<()> {
-    let store = store::open(&app.settings, Purpose::RunJobs, Make::Yes).await?;
-    let done = serve(app, &args, store.clone()).await;
+    let Some((store, client, said)) = patience::begin(app, &args).await? else { return Ok(()) };
+    let done = serve(app, &args, store.clone(), client, said).await;
     store.close().await;
     done
 }
 
-async fn serve(app: &mut App, args: &UpArgs, store: Arc<dyn Store>) -> Result<()> {
-    let client = app.client_of(store.clone(), Make::Yes).await?;
-    let said = setup::prepare(app, &client, !args.no_tour).await?;
+/// Opens the store and writes down what is to be there before the node.
+async fn begin(app: &App, args: &UpArgs) -> Result<Begun> {
+    let store = store::open(&app.settings, Purpose::RunJobs, Make::Yes).await?;
+    let prepared = async {
+        let client = app.client_of(store.clone(), Make::Yes).await?;
+        let said = setup::prepare(app, &client, !args.no_tour).await?;
+        Ok((client, said))
+    };
+    match prepared.await {
+        Ok((client, said)) => Ok((store, client, said)),
+        Err(e) => {
+            store.close().await;
+            Err(e)
+        }
+    }
+}
+
+type Begun = (Arc<dyn Store>, Client, setup::Prepared);
+
+async fn serve(
+    app: &mut App,
+    args: &UpArgs,
+    store: Arc<dyn Store>,
+    client: Client,
+    said: setup::Prepared,
+) -> Result<()> {
     let node = node(&app.settings, store, app.registry.clone())?;
     // A reader that has gone away already is no reason not to do the work.
     match greet(app, &said) {

@@ -12,22 +12,30 @@ use std::future::Future;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-struct Signals {
+/// The signals that end a node.
+pub struct Signals {
     term: Signal,
     int: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+    /// From now on they are waited for, and end nothing by themselves.
+    pub fn new() -> Result<Signals> {
+        let all = || {
+            Ok::<_, std::io::Error>(Signals {
+                term: signal(SignalKind::terminate())?,
+                int: signal(SignalKind::interrupt())?,
+                hangup: signal(SignalKind::hangup())?,
+            })
+        };
+        all().map_err(|e| {
+            CliError::new(Code::STORE_INTERNAL, format!("the machine lets no signal be waited for: {e}"))
         })
     }
 
-    async fn next(&mut self) {
+    /// The next one.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
@@ -38,9 +46,7 @@ impl Signals {
 
 /// Ready when the node should end; from then on a further signal interrupts at once.
 pub fn ends(args: &UpArgs, client: Client, engine: Arc<Engine>) -> Result<impl Future<Output = ()> + use<>> {
-    let mut signals = Signals::new().map_err(|e| {
-        CliError::new(Code::STORE_INTERNAL, format!("the machine lets no signal be waited for: {e}"))
-    })?;
+    let mut signals = Signals::new()?;
     let (length, when_idle) = (args.length, args.exit_when_idle);
     Ok(async move {
         let time = async {
