@@ -478,10 +478,8 @@ async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
         database.sql(asleep).expect("a count").trim() == "1"
     })
     .await;
-    let done: Vec<_> = claimed
-        .iter()
-        .map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5))
-        .collect();
+    let done: Vec<_> =
+        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
     let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
     assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
     assert_eq!(answers, vec![Finished::Applied; 5]);

@@ -19,6 +19,7 @@
 )]
 
 mod checker;
+mod hostile;
 mod load;
 mod long;
 mod machine;
