@@ -487,3 +487,54 @@ async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
     assert_eq!(database.sql("SELECT count(*) FROM mainspring.running").unwrap().trim(), "0");
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }
+
+/// The same when a transition among them is stale: then the first try lets go of a lease that nobody
+/// asked for, is taken back, and the second looks for each attempt; a cancel that waited for the
+/// first has the row by then, and the second must see what it leaves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_that_meets_a_cancel_on_its_second_try_takes_the_lease_away() {
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 2]).await.expect("enqueued");
+    let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+    assert_eq!(claimed.len(), 2);
+    let asked = claimed[0].facts.job;
+    let cancel = |seconds: u32| {
+        let held = database.clone();
+        let text = format!(
+            "BEGIN; UPDATE mainspring.running SET cancel = true WHERE job = {}; SELECT pg_sleep({seconds}); COMMIT",
+            asked.0
+        );
+        tokio::task::spawn_blocking(move || held.sql(&text))
+    };
+    let sessions = |state: &'static str, n: &'static str| {
+        let database = database.clone();
+        move || {
+            let text = format!(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = '{state}'"
+            );
+            let found = database.sql(&text).expect("a count").trim() == n;
+            async move { found }
+        }
+    };
+    let first = cancel(2);
+    until("a cancel holds the row", sessions("Timeout", "1")).await;
+    let mut done: Vec<_> =
+        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
+    done[1].attempt = 7;
+    let finishing = store.clone();
+    let finish = tokio::spawn(async move { finishing.finish(now(), done).await });
+    until("the finish waits for it", sessions("Lock", "1")).await;
+    let second = cancel(1);
+    until("another cancel waits behind it", sessions("Lock", "2")).await;
+    let answers = finish.await.expect("no panic").expect("finished");
+    assert_eq!(answers, [Finished::Applied, Finished::Stale]);
+    for cancel in [first, second] {
+        cancel.await.expect("no panic").expect("cancelled");
+    }
+    let left = "SELECT job FROM mainspring.running";
+    assert_eq!(database.sql(left).unwrap().trim(), claimed[1].facts.job.0.to_string());
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}

@@ -10,7 +10,7 @@
 //! `target/faults/<name>.json` and `.md`.
 
 use crate::checker::{Figures, quantile};
-use crate::machine::{PATIENCE, SLACK, look_for, start, wait};
+use crate::machine::{PATIENCE, SLACK, look_for, now, start, wait};
 use crate::sqlite::assert_whole;
 use crate::world::{GRACE, LEASE, World};
 use mainspring_core::clock::{Entropy, Seeded};
@@ -180,6 +180,7 @@ async fn long_postgres() {
                 world.up_again(victim).await;
             }
             _ => {
+                let gone = now();
                 if fault == "database_crash" {
                     server.stop_immediate()
                 } else {
@@ -188,6 +189,7 @@ async fn long_postgres() {
                 run.pause(1, 2000).await;
                 server.restart();
                 world.acknowledged(5).await;
+                world.database_back(gone);
             }
         }
         run.did(fault, &world);

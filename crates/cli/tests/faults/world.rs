@@ -211,6 +211,13 @@ impl World {
         mine.max_by_key(|n| n.joined_at).expect("it has joined").info.id
     }
 
+    /// The database has been away since `gone` and is back: nobody is judged before everyone could be
+    /// heard again, so the promise for losses that were not made good by then counts from now.
+    pub fn database_back(&mut self, gone: jiff::Timestamp) {
+        let open = |loss: &&mut Loss| time::since(loss.at, gone) < LEASE + Duration::from_secs(2);
+        self.losses.iter_mut().filter(open).for_each(|loss| loss.at = now());
+    }
+
     /// Notes that what is done next to a node costs it its lease.
     pub async fn loss_of(&mut self, at: usize) {
         let nodes = vec![self.id_of(at).await];
