@@ -13,7 +13,7 @@ async fn open() -> (Arc<dyn mainspring_core::store::Store>, tempfile::TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
     // Power does not fail here: `tests/crashes.rs` has that.
     let options = Options { synchronous: Synchronous::Normal, ..Options::default() };
-    let store = SqliteStore::open(&dir.path().join("mainspring.db"), options).expect("a store");
+    let store = SqliteStore::open(dir.path().join("mainspring.db"), options).expect("a store");
     (Arc::new(store), dir)
 }
 
