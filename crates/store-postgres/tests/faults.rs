@@ -1,5 +1,7 @@
 //! What only this store can get wrong: lost connections, a server that dies, migrations at once,
 //! the session for notifications, tails beside slow writers, schemas of others.
+//!
+//! Long because each of these faults needs a scene of its own, and nothing else reads them.
 #![allow(clippy::disallowed_methods, reason = "these tests wait for a real server")]
 
 use mainspring_core::decide::{Outcome, decide};

@@ -132,23 +132,22 @@ async fn every_acknowledged_enqueue_survives_power_loss() {
         let under_way = vec![job(&"z".repeat(3000)); 1 + round % 5];
         let made = store.enqueue(now(), P, under_way).await.unwrap();
         let mut log = std::fs::read(&wal).unwrap();
-        let unmoved = log.len() >= safe.len() && file == std::fs::read(&path).unwrap();
-        if unmoved && log[..32] != safe[..32] {
-            // Everything was in the file, and the log was begun anew over its old text: any part of
-            // the new stands before the rest of the old.
-            let changed = (0..safe.len()).rfind(|n| log[*n] != safe[*n]).unwrap_or(0) as u64;
-            let cut = draw(changed + 2) as usize;
+        if log.len() >= safe.len() && file == std::fs::read(&path).unwrap() {
+            // What is new: appended, or, in a log that was begun anew, written over its old text.
+            let differs = |n: &usize| log[*n] != safe[*n];
+            let first = (0..safe.len()).find(differs).unwrap_or(safe.len());
+            let last = if log.len() > safe.len() {
+                log.len()
+            } else {
+                (0..safe.len()).rfind(differs).unwrap_or(first)
+            };
+            let cut = first + draw((last - first) as u64 + 1) as usize;
             log = [&log[..cut], &safe[cut.min(safe.len())..]].concat();
-        } else if unmoved {
-            let whole = safe.len() as u64;
-            let cut = whole + draw(log.len() as u64 - whole + 1);
-            log.truncate(cut as usize);
             if round % 3 == 0 {
                 // The last sector came out as garbage.
-                let from = log.len().saturating_sub(draw(512) as usize).max(safe.len());
-                log[from..].fill(0xa5);
+                let from = cut.saturating_sub(draw(512) as usize).max(first);
+                log[from..cut].fill(0xa5);
             }
-            assert!(log[..safe.len()] == safe[..], "the log only grows until it begins anew");
         } else {
             log = safe;
         }
