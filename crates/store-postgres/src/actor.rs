@@ -1,7 +1,7 @@
 //! Group commit: calls that come while a transaction is under way gather and share the next one.
 //!
-//! One task for enqueues and one for finishes, each with its own connection, so that at most two
-//! writing transactions of the hot path are in flight. No timer: the commit before is the timer, so
+//! One task for enqueues, one that takes every second long list of them, and one for finishes, each
+//! with its own connection, so that at most three writing transactions of the hot path are in flight. No timer: the commit before is the timer, so
 //! a lone caller waits for nothing and sixteen callers share one flush of the log. If a shared
 //! transaction is refused, each call is tried by itself: nobody pays for another's mistake.
 
@@ -19,6 +19,8 @@ pub(crate) struct EnqueueCall {
     pub now: i64,
     pub project: ProjectId,
     pub jobs: Vec<NewJob>,
+    /// By the second connection for long lists.
+    pub beside: bool,
 }
 
 /// A caller's transitions.

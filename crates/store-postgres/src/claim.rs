@@ -25,6 +25,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What a claim takes is known by its keys alone: planning it anew each time brings nothing.
+const BEGIN: &str = "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan";
+
 /// Waits out a change of settings; tells whether this claim is the one that takes without locking.
 const LOCKS: &str = "SELECT pg_advisory_xact_lock_shared($1), pg_try_advisory_xact_lock($2)";
 
@@ -286,7 +289,7 @@ impl Inner {
             let (floored, places): (Vec<i32>, Vec<i64>) = floors.iter().map(|(r, f)| (*r, *f)).unzip();
             let args: crate::link::Args<'_> = &[&kinds, &queues, &request.node.0, &floored, &places];
             let ((), locked, found) =
-                try_join3(conn.begin(), conn.one(LOCKS, locks), conn.query(PROBE, args)).await?;
+                try_join3(conn.batch(BEGIN), conn.one(LOCKS, locks), conn.query(PROBE, args)).await?;
             let special = found.iter().any(|row| row.get::<_, i16>(1) != 0 || row.get(2));
             let routes: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
             if routes.is_empty() || want == 0 {

@@ -128,9 +128,13 @@ impl Inner {
             })
             .collect();
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
-        let (all, hint) = transact!(&self.reach, self.lanes.enqueue, |conn| {
+        let (lane, shard) = match calls.first().is_some_and(|c| c.beside) {
+            true => (&self.lanes.beside, self.shard(Lanes::BESIDE)),
+            false => (&self.lanes.enqueue, self.shard(Lanes::ENQUEUE)),
+        };
+        let (all, hint) = transact!(&self.reach, lane, |conn| {
             if let Some(drafts) = self.all_plain(&entries)? {
-                let ids = self.insert_plain(conn, &drafts).await?;
+                let ids = self.insert_plain(conn, &drafts, shard).await?;
                 let made = |id: &i64| Enqueued { id: JobId(*id), duplicate: false };
                 return Ok((ids.iter().map(made).collect(), true));
             }
@@ -138,7 +142,7 @@ impl Inner {
             let begin = conn.begin();
             let insert = self.insert(conn, &entries, &mut fx);
             let ((), all) = try_join(begin, insert).await?;
-            self.seal(conn, now, self.shard(Lanes::ENQUEUE), &mut fx).await?;
+            self.seal(conn, now, shard, &mut fx).await?;
             Ok((all, fx.hint_jobs))
         })?;
         if hint {
@@ -162,7 +166,7 @@ impl Inner {
     }
 
     /// The one statement of plain jobs. Gives the ids in order of the drafts.
-    async fn insert_plain(&self, conn: &Conn, drafts: &[Draft<'_>]) -> Step<Vec<i64>> {
+    async fn insert_plain(&self, conn: &Conn, drafts: &[Draft<'_>], shard: i16) -> Step<Vec<i64>> {
         let mut counts = BTreeMap::<(i32, i16), i64>::new();
         for draft in drafts {
             self.floors.placed(draft.route.id, draft.ord);
@@ -170,7 +174,6 @@ impl Inner {
         }
         let (keys, n): (Vec<(i32, i16)>, Vec<i64>) = counts.into_iter().unzip();
         let (counted, states): (Vec<i32>, Vec<i16>) = keys.into_iter().unzip();
-        let shard = self.shard(Lanes::ENQUEUE);
         let c = Columns::of(drafts);
         let args: crate::link::Args<'_> = &[
             &c.created,

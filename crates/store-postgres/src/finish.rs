@@ -5,6 +5,9 @@
 //! finished late what runs again), the transaction begins anew and takes leases pair by pair. What
 //! ended, history, retries, figures and events follow in the same transaction, most of it together
 //! with the COMMIT.
+//!
+//! Long because the three ways to take leases away belong beside what each of them leaves to be done,
+//! and steps, logs and progress are fenced by the same rows.
 
 use crate::actor::FinishCall;
 use crate::effects::{Done, Effects};
@@ -29,6 +32,19 @@ use tokio_postgres::Row;
 const LET_GO: &str = "
     DELETE FROM running WHERE job = ANY($1)
     RETURNING job, node, started_at, route, key_id, batch, schedule, cancel, attempt";
+
+/// The same, and the rows of `done` with it, for jobs that ended well and tell of nothing more. The
+/// ends are given in order of the jobs and found by their place, which holds only if every lease was
+/// there: so that is checked.
+const LET_GO_PLAIN: &str = "
+    WITH gone AS (
+        DELETE FROM running WHERE job = ANY($1)
+        RETURNING job, node, started_at, route, key_id, batch, schedule, cancel, attempt),
+    ended AS (
+        INSERT INTO done (job, started_at, finished_at, node, route, attempt, state, outcome, cancel)
+        SELECT job, started_at, ($2::bigint[])[row_number() OVER (ORDER BY job)], node, route, attempt,
+               $3::smallint, $4::smallint, cancel FROM gone)
+    SELECT job, node, started_at, route, key_id, batch, schedule, cancel, attempt FROM gone";
 
 /// Only these attempts. Locked first: what is marked after the look would not be found where it was.
 const LOCK: &str = "
@@ -103,6 +119,23 @@ pub(crate) fn ended(fx: &mut Effects, e: &Ended) {
         fx.finished.insert(schedule, e.at);
         fx.fires_gone.push((schedule, e.job));
     }
+}
+
+/// How leases are taken away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// [`LET_GO_PLAIN`].
+    Plain,
+    /// [`LET_GO`].
+    All,
+    /// [`LET_GO_PAIRS`].
+    Pairs,
+}
+
+/// Whether a transition ends its job well and tells of nothing more.
+fn is_plain(t: &Transition) -> bool {
+    let well = matches!(&t.next, Next::Final { state: JobState::Completed, reason: None });
+    well && t.outcome == AttemptOutcome::Succeeded && t.error.is_none() && t.output.is_none()
 }
 
 /// What fences an attempt: job and number.
@@ -183,13 +216,19 @@ impl Inner {
         by_job.sort_unstable_by_key(|t| (t.job, t.attempt));
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
         let by_pair = AtomicBool::new(false);
+        let plain = by_job.iter().all(|t| is_plain(t)) && by_job.windows(2).all(|w| w[0].job != w[1].job);
         let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
-            let Some(held) = self.let_go(conn, &by_job, by_pair.load(Ordering::Relaxed)).await? else {
+            let way = match by_pair.load(Ordering::Relaxed) {
+                true => Way::Pairs,
+                false if plain => Way::Plain,
+                false => Way::All,
+            };
+            let Some(held) = self.let_go(conn, &by_job, way).await? else {
                 by_pair.store(true, Ordering::Relaxed);
                 return Err(Fault::Again);
             };
             let mut fx = Effects::default();
-            self.follow(conn, &list, &held, &mut fx).await?;
+            self.follow(conn, &list, &held, way, &mut fx).await?;
             self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
             let applied: HashSet<Token> = held.keys().copied().collect();
             Ok((applied, fx.hint_jobs, fx.hint_schedules))
@@ -208,29 +247,43 @@ impl Inner {
         Ok(calls.iter().map(|c| c.transitions.iter().map(&mut answer).collect()).collect())
     }
 
-    /// Deletes the leases that the transitions hold: all of those jobs', unless `by_pair`. None when
-    /// one went that no transition holds.
+    /// Deletes the leases that the transitions hold. None when it must be done pair by pair.
     async fn let_go(
         &self,
         conn: &Conn,
         list: &[&Transition],
-        by_pair: bool,
+        way: Way,
     ) -> Step<Option<HashMap<Token, Held>>> {
         let jobs: Vec<i64> = list.iter().map(|t| t.job.0).collect();
         let attempts: Vec<i32> = list.iter().map(|t| t.attempt as i32).collect();
-        let gone = if by_pair {
-            conn.prepare(&[LOCK, LET_GO_PAIRS]).await?;
-            let (lock, pairs): (Args<'_>, Args<'_>) = (&[&jobs], &[&jobs, &attempts]);
-            try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(LET_GO_PAIRS, pairs)).await?.2
-        } else {
-            conn.prepare(&[LET_GO]).await?;
-            let args: Args<'_> = &[&jobs];
-            try_join(conn.begin(), conn.query(LET_GO, args)).await?.1
+        let ends: Vec<i64> = list.iter().map(|t| time::micros(t.finished_at)).collect();
+        let (state, outcome) = (JobState::Completed.code(), AttemptOutcome::Succeeded.code());
+        let gone = match way {
+            Way::Pairs => {
+                conn.prepare(&[LOCK, LET_GO_PAIRS]).await?;
+                let (lock, pairs): (Args<'_>, Args<'_>) = (&[&jobs], &[&jobs, &attempts]);
+                try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(LET_GO_PAIRS, pairs)).await?.2
+            }
+            Way::All => {
+                conn.prepare(&[LET_GO]).await?;
+                let args: Args<'_> = &[&jobs];
+                try_join(conn.begin(), conn.query(LET_GO, args)).await?.1
+            }
+            Way::Plain => {
+                conn.prepare(&[LET_GO_PLAIN]).await?;
+                let args: Args<'_> = &[&jobs, &ends, &state, &outcome];
+                try_join(conn.begin(), conn.query(LET_GO_PLAIN, args)).await?.1
+            }
         };
+        if way == Way::Plain && gone.len() != list.len() {
+            return Ok(None);
+        }
         let mut held = HashMap::with_capacity(gone.len());
         for row in &gone {
             let token = (row.get(0), row.get(8));
-            if !by_pair && list.binary_search_by_key(&token, |t| (t.job.0, t.attempt as i32)).is_err() {
+            if way != Way::Pairs
+                && list.binary_search_by_key(&token, |t| (t.job.0, t.attempt as i32)).is_err()
+            {
                 return Ok(None);
             }
             let lease = Held {
@@ -253,6 +306,7 @@ impl Inner {
         conn: &Conn,
         list: &[&Transition],
         held: &HashMap<Token, Held>,
+        way: Way,
         fx: &mut Effects,
     ) -> Step<()> {
         let (mut history, mut waiting) = (vec![], vec![]);
@@ -268,7 +322,9 @@ impl Inner {
             }
             match &t.next {
                 Next::Final { state, reason } => {
-                    fx.done.push(Done::of(t, row, *state, reason.as_deref()));
+                    if way != Way::Plain {
+                        fx.done.push(Done::of(t, row, *state, reason.as_deref()));
+                    }
                     fx.figures.moved(row.route.id, JobState::Running, *state, 1);
                     let (job, state, key_id) = (t.job.0, *state, row.key_id);
                     let (batch, schedule) = (row.batch, row.schedule);

@@ -72,6 +72,9 @@ impl Default for Options {
 pub struct PostgresStore {
     inner: Arc<Inner>,
     enqueues: Desk<EnqueueCall>,
+    /// Every second long list of jobs: two are written side by side.
+    beside: Desk<EnqueueCall>,
+    lists: AtomicUsize,
     finishes: Desk<FinishCall>,
 }
 
@@ -79,6 +82,8 @@ pub struct PostgresStore {
 #[derive(Default)]
 pub(crate) struct Lanes {
     pub enqueue: Lane,
+    /// See [`PostgresStore::beside`].
+    pub beside: Lane,
     pub finish: Lane,
     pub claim: Lane,
     /// People, schedules, nodes, steps, logs.
@@ -97,8 +102,9 @@ impl Lanes {
     pub const FINISH: i16 = 1;
     pub const CLAIM: i16 = 2;
     pub const CONTROL: i16 = 3;
+    pub const BESIDE: i16 = 4;
     /// Shards a process has.
-    const COUNT: i16 = 4;
+    const COUNT: i16 = 5;
     /// Numbers given to processes; more processes than that share them.
     const PROCESSES: i64 = 16;
 }
@@ -153,8 +159,9 @@ impl PostgresStore {
         inner.reload_names().await?;
         let inner = Arc::new(inner);
         inner.reach.runtime.spawn(inner.clone().listen());
-        let (enqueues, finishes) = (Desk::open(inner.clone()), Desk::open(inner.clone()));
-        Ok(PostgresStore { inner, enqueues, finishes })
+        let (enqueues, beside) = (Desk::open(inner.clone()), Desk::open(inner.clone()));
+        let finishes = Desk::open(inner.clone());
+        Ok(PostgresStore { inner, enqueues, beside, lists: AtomicUsize::new(0), finishes })
     }
 
     /// The address for people, without its password.
@@ -212,8 +219,15 @@ impl Inner {
         self.reach.closed.store(true, Ordering::Relaxed);
         self.hints.close();
         let lanes = &self.lanes;
-        for lane in [&lanes.enqueue, &lanes.finish, &lanes.claim, &lanes.control, &lanes.aside, &lanes.tables]
-        {
+        for lane in [
+            &lanes.enqueue,
+            &lanes.beside,
+            &lanes.finish,
+            &lanes.claim,
+            &lanes.control,
+            &lanes.aside,
+            &lanes.tables,
+        ] {
             lane.close().await;
         }
         for lane in self.readers.iter().chain(&lanes.tables_read) {

@@ -24,7 +24,11 @@ use mainspring_core::tables::Tables;
 use mainspring_core::tally::{Recent, Scope};
 use mainspring_core::{BatchId, JobId, NodeId, ProjectId, ScheduleId, time};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// From how many jobs on a call is a long list.
+const LIST: usize = 250;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -37,7 +41,9 @@ impl Store for PostgresStore {
         if jobs.is_empty() {
             return Ok(vec![]);
         }
-        self.enqueues.call(EnqueueCall { now: time::micros(now), project, jobs }).await
+        let beside = jobs.len() >= LIST && self.lists.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        let desk = if beside { &self.beside } else { &self.enqueues };
+        desk.call(EnqueueCall { now: time::micros(now), project, jobs, beside }).await
     }
 
     async fn open_batch(

@@ -3,6 +3,7 @@
 use super::{Client, ClientError, Result};
 use crate::job::Job;
 use crate::registry::KindSpec;
+use futures_util::stream::{self, StreamExt};
 use mainspring_core::batch::{BatchRecord, BatchState, NewBatch};
 use mainspring_core::ids::{BatchId, JobId};
 use mainspring_core::job::{Enqueued, NewJob};
@@ -61,18 +62,22 @@ impl Client {
     }
 
     /// Enqueues many jobs, answers in order. All are checked before the first is written; each
-    /// [`limits::BATCH`] of them are one transaction.
+    /// [`limits::BATCH`] of them are one transaction, and two of those are under way at a time. After an
+    /// error whole transactions may have been written or not: give jobs unique keys to repeat safely.
     pub async fn enqueue_many(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
         self.check_jobs(&jobs)?;
         let mut made = Vec::with_capacity(jobs.len());
         let mut jobs = jobs.into_iter();
-        loop {
+        let chunks = std::iter::from_fn(|| {
             let chunk: Vec<_> = jobs.by_ref().take(limits::BATCH).collect();
-            if chunk.is_empty() {
-                return Ok(made);
-            }
-            made.extend(self.store.enqueue(self.now(), self.project, chunk).await?);
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        let writes = chunks.map(|chunk| self.store.enqueue(self.now(), self.project, chunk));
+        let mut answers = stream::iter(writes).buffered(2);
+        while let Some(answer) = answers.next().await {
+            made.extend(answer?);
         }
+        Ok(made)
     }
 
     /// Opens a batch with jobs. Up to [`limits::BATCH`] jobs are one transaction with it; of more,

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// Over how much of the past the pace is taken.
 const WINDOW: Duration = Duration::from_millis(75);
+/// Jobs in stock at most: one claim's worth runs while the next is fetched.
+const AHEAD: usize = 2 * limits::BATCH;
 /// Outcomes waiting for the store beyond which nothing more is claimed: it must catch up first.
 const BACKLOG: usize = 4 * limits::BATCH;
 
@@ -50,7 +52,7 @@ impl Pace {
         if past >= WINDOW || 2 * done as usize > self.ahead {
             let share = WINDOW.as_secs_f64() / past.max(WINDOW).as_secs_f64();
             self.ahead = ((2 * done) as f64 * share) as usize;
-            self.ahead = self.ahead.min(limits::BATCH);
+            self.ahead = self.ahead.min(AHEAD);
         }
         if past >= WINDOW || now < self.since {
             (self.since, self.finished) = (now, finished);
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(pace.ahead(at(10), 0), 0, "nothing finished, nothing ahead");
         assert_eq!(pace.ahead(at(20), 30), 60, "twice what was finished");
         assert_eq!(pace.ahead(at(75), 400), 800);
-        assert_eq!(pace.ahead(at(150), 9_000), limits::BATCH, "never more than a batch");
+        assert_eq!(pace.ahead(at(150), 9_000), AHEAD, "never more than two claims");
         assert_eq!(pace.ahead(at(225), 9_001), 2, "slow jobs: hardly anything");
         assert_eq!(pace.ahead(at(60_000), 9_101), 0, "an old pace says nothing of now");
     }
