@@ -38,7 +38,7 @@ pub struct BenchArgs {
     /// Jobs in bulk phases
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub jobs: u64,
-    /// Only these phases (may be repeated): batch, drain, drain-after, single, latency, storm, idle
+    /// Only these phases (may be repeated); the longer drains only when named
     #[arg(long = "phase", value_name = "PHASE", value_parser = PHASES)]
     pub phases: Vec<String>,
     /// Finished jobs already there in drain-after
@@ -68,7 +68,22 @@ pub enum BenchCommand {
     },
 }
 
-const PHASES: [&str; 7] = ["batch", "drain", "drain-after", "single", "latency", "storm", "idle"];
+const PHASES: [&str; 10] = [
+    "batch",
+    "drain",
+    "drain-after",
+    "drain-keyed",
+    "drain-limited",
+    "drain-nodes",
+    "single",
+    "latency",
+    "storm",
+    "idle",
+];
+/// The queue of every job here.
+const QUEUE: &str = "default";
+/// Nodes of the phase `drain-nodes`.
+const NODES: usize = 4;
 
 /// Runs it.
 pub async fn run(app: &mut App, args: BenchArgs) -> Result<bool> {
@@ -76,8 +91,8 @@ pub async fn run(app: &mut App, args: BenchArgs) -> Result<bool> {
         Some(BenchCommand::Driver { ref name, ref phase, ref numbers }) => {
             let settings = driver_settings(&app.settings, name)?;
             let mut figure = driver(&settings, phase, numbers).await?;
-            if phase == "drain-after" {
-                figure.phase = "drain-after".into();
+            if phase.starts_with("drain-") {
+                figure.phase.clone_from(phase);
             }
             let mut line = serde_json::to_value(&figure).map_err(|e| failed(e.to_string()))?;
             line["peer"] = name.as_str().into();
@@ -150,6 +165,9 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
     if phase == "drain-after" {
         return drain_after(settings, number(0)?, number(1)?).await;
     }
+    if matches!(phase, "drain-keyed" | "drain-limited" | "drain-nodes") {
+        return drain_otherwise(settings, phase, number(0)?).await;
+    }
     let works = matches!(phase, "drain" | "latency" | "storm" | "idle");
     let (store, client) = open(settings, if works { Purpose::RunJobs } else { Purpose::Beside }).await?;
     let figure = match phase {
@@ -159,7 +177,8 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
             let before = phases::completed(&client).await?;
             let noop = Noop::default();
             let figure =
-                phases::drain(&client, noop.clone(), node(settings, &store, &noop)?, number(0)?).await?;
+                phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], number(0)?)
+                    .await?;
             phases::recount(&client, before + number(0)?).await?;
             figure
         }
@@ -178,7 +197,7 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
         }
         other => {
             return Err(CliError::new(Code::USAGE, format!("{other:?} is not a phase"))
-                .hint("setup, batch, single, drain, drain-after, latency, storm or idle"));
+                .hint(format!("setup, {}", PHASES.join(", "))));
         }
     };
     store.close().await;
@@ -192,13 +211,50 @@ async fn drain_after(settings: &Settings, n: u64, history: u64) -> Result<Figure
     if history > 0 {
         phases::batch(&client, history).await?;
         let noop = Noop::default();
-        phases::drain(&client, noop.clone(), node(settings, &store, &noop)?, history).await?;
+        phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], history).await?;
     }
     phases::batch(&client, n).await?;
     let noop = Noop::default();
-    let figure = phases::drain(&client, noop.clone(), node(settings, &store, &noop)?, n).await?;
+    let figure = phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], n).await?;
     phases::recount(&client, before + n + history).await?;
     store.close().await;
+    Ok(figure)
+}
+
+/// Drains `n` jobs that have keys, or whose queue has a rate, or with several nodes at once.
+async fn drain_otherwise(settings: &Settings, phase: &str, n: u64) -> Result<Figure> {
+    let (store, client) = open(settings, Purpose::RunJobs).await?;
+    let before = phases::completed(&client).await?;
+    let noop = Noop::default();
+    let mut stores = vec![store];
+    match phase {
+        "drain-keyed" => {
+            client.change_queue(QUEUE, |s| s.max_running_per_key = Some(10)).await?;
+            phases::batch_keyed(&client, n).await?;
+        }
+        "drain-limited" => {
+            let rate = mainspring_core::rate::Rate::parse("1000000/s").map_err(failed)?;
+            client.change_queue(QUEUE, |s| s.rate = Some(rate)).await?;
+            phases::batch(&client, n).await?;
+        }
+        _ => {
+            if matches!(settings.store, Address::File(_)) {
+                let error = CliError::new(Code::USAGE, "several nodes work on PostgreSQL only");
+                return Err(error.hint("--store postgres://…"));
+            }
+            for _ in 1..NODES {
+                stores.push(open(settings, Purpose::RunJobs).await?.0);
+            }
+            phases::batch(&client, n).await?;
+        }
+    }
+    let nodes = stores.iter().map(|store| node(settings, store, &noop)).collect::<Result<Vec<_>>>()?;
+    let figure = phases::drain(&client, noop, nodes, n).await?;
+    phases::recount(&client, before + n).await?;
+    client.set_queue(QUEUE, mainspring_core::queue::QueueSettings::default()).await?;
+    for store in stores {
+        store.close().await;
+    }
     Ok(figure)
 }
 
@@ -209,7 +265,8 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
     let mut figures = Vec::new();
     let mut progress = crate::app::Progress::new();
     for phase in PHASES {
-        if !chosen(phase) || (phase == "drain-after" && args.phases.is_empty()) {
+        // Those that take long, or more than this store can do, are measured when asked for.
+        if !chosen(phase) || (phase.starts_with("drain-") && args.phases.is_empty()) {
             continue;
         }
         progress.tell(figures.len() as u64 * 1_000, &format!("{phase} …"));
@@ -255,7 +312,7 @@ async fn work_off(settings: &Settings) -> Result<()> {
     let waiting = phases::open_jobs(&client).await?;
     if waiting > 0 {
         let noop = Noop::default();
-        phases::drain(&client, noop.clone(), node(settings, &store, &noop)?, waiting).await?;
+        phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], waiting).await?;
     }
     store.close().await;
     Ok(())

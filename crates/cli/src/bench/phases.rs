@@ -11,6 +11,7 @@ use mainspring_core::Json;
 use mainspring_core::code::Code;
 use mainspring_core::job::{JobState, NewJob};
 use mainspring_core::schedule_record::PutSchedule;
+use mainspring_core::trigger::Trigger;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -116,11 +117,20 @@ fn done(phase: &str, n: u64, took: Duration) -> Figure {
 
 /// Enqueues `n` jobs in bulk.
 pub async fn batch(client: &Client, n: u64) -> Result<Figure> {
+    batch_of(client, n, job).await
+}
+
+/// Enqueues `n` jobs in bulk, each with one of a hundred keys.
+pub async fn batch_keyed(client: &Client, n: u64) -> Result<Figure> {
+    batch_of(client, n, |id| NewJob { key: Some(format!("key-{}", id % 100).into()), ..job(id) }).await
+}
+
+async fn batch_of(client: &Client, n: u64, job: impl Fn(u64) -> NewJob) -> Result<Figure> {
     let begun = stopwatch();
     let mut next = 0;
     while next < n {
         let end = (next + 10_000).min(n);
-        client.enqueue_many((next..end).map(job).collect()).await?;
+        client.enqueue_many((next..end).map(&job).collect()).await?;
         next = end;
     }
     Ok(done("batch", n, since(begun)))
@@ -183,19 +193,22 @@ impl Running {
 
 /// Runs a node until `n` jobs that wait are claimed, run and finished in the store, from before the
 /// node starts. Afterwards the store is recounted: a figure that hides a lost job is refused.
-pub async fn drain(client: &Client, noop: Noop, node: Node, n: u64) -> Result<Figure> {
+pub async fn drain(client: &Client, noop: Noop, nodes: Vec<Node>, n: u64) -> Result<Figure> {
     let begun = stopwatch();
-    let running = Running::start(node);
+    let running: Vec<Running> = nodes.into_iter().map(Running::start).collect();
     let limit = Duration::from_secs(600);
-    while noop.count.load(Ordering::Relaxed) < n && since(begun) < limit && !running.task.is_finished() {
+    let works = || since(begun) < limit && !running.iter().any(|r| r.task.is_finished());
+    while noop.count.load(Ordering::Relaxed) < n && works() {
         wait(Duration::from_millis(2)).await;
     }
-    while open_jobs(client).await? > 0 && since(begun) < limit && !running.task.is_finished() {
+    while open_jobs(client).await? > 0 && works() {
         wait(Duration::from_millis(2)).await;
     }
     let took = since(begun);
     let figure = done("drain", noop.count.load(Ordering::Relaxed), took);
-    running.end().await?;
+    for node in running {
+        node.end().await?;
+    }
     if figure.n != n {
         return Err(failed(format!("{} of {n} jobs ran within {limit:?}", figure.n)));
     }
@@ -278,7 +291,7 @@ pub async fn storm(client: &Client, noop: Noop, node: Node, n: u64, now: Timesta
     let store = client.store().clone();
     for i in 0..n {
         let spec = serde_json::json!({
-            "name": format!("storm-{i:06}"), "trigger": { "once": { "at": due } },
+            "name": format!("storm-{i:06}"), "trigger": Trigger::Once { at: due },
             "job": { "kind": NOOP, "payload": { "id": i } },
         });
         let put = PutSchedule {
@@ -306,9 +319,13 @@ pub async fn storm(client: &Client, noop: Noop, node: Node, n: u64, now: Timesta
     }
     let took = since(begun);
     running.end().await?;
+    let begun = noop.count.load(Ordering::Relaxed);
+    if begun != n {
+        return Err(failed(format!("{begun} of {n} schedules had their jobs begun within {limit:?}")));
+    }
     let rows = rows.unwrap_or(took).as_secs_f64();
     let note = format!("rows after {rows:.2} s, all begun after {:.2} s", took.as_secs_f64());
-    Ok(Figure { note: Some(note), ..done("storm", noop.count.load(Ordering::Relaxed), took) })
+    Ok(Figure { note: Some(note), ..done("storm", begun, took) })
 }
 
 /// Lets a node sit idle and looks at its processor time and memory.
