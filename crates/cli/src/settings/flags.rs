@@ -52,6 +52,8 @@ fn value_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Store => "PATH|URL",
         Kind::Name => "NAME",
+        Kind::Listen => "ADDRESS",
+        Kind::Url => "URL",
         Kind::Bool => "BOOL",
         Kind::Int(..) => "N",
         Kind::Duration(..) => "DURATION",

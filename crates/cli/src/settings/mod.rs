@@ -102,6 +102,12 @@ pub struct Settings {
     pub grace: Duration,
     /// How long a node may be silent.
     pub lease: Duration,
+    /// Where the dashboard and the API are served; nowhere when absent.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Whether somebody said where.
+    pub listen_given: bool,
+    /// The address people use, if it is another.
+    pub public_url: Option<String>,
     /// What is kept how long.
     pub sweep: SweepPolicy,
     /// Command jobs.
@@ -253,6 +259,9 @@ fn typed(
         node_name: Some(text("node_name")).filter(|n| !n.is_empty()),
         grace: duration("grace"),
         lease: duration("lease"),
+        listen: text("listen").parse().ok(),
+        listen_given: *find("listen").1 != Origin::Default,
+        public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
         sweep: SweepPolicy {
             jobs: Retention {
                 completed: duration("retention.completed"),

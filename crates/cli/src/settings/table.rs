@@ -32,6 +32,10 @@ pub enum Kind {
     Zone,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// An address to listen on, or `off`.
+    Listen,
+    /// An address people type into a browser.
+    Url,
     /// Names: a list in the file, separated by commas elsewhere.
     Names,
     /// Texts: a list in the file, separated by commas elsewhere.
@@ -181,6 +185,27 @@ pub const SETTINGS: &[Setting] = &[
     )
     .more("A node sends a sign of life every third of it. The same on all nodes of a store.")
     .eg("30s"),
+    row(
+        "listen",
+        Flag::Node("listen"),
+        Kind::Listen,
+        "127.0.0.1:8420",
+        "Where this node serves the dashboard and the API; `off` serves nothing",
+    )
+    .more(
+        "Only this machine can reach the default. Behind a proxy set `public_url` too. When nobody named an \
+         address and the default is taken (a second node on one machine), the node runs without serving.",
+    )
+    .eg("0.0.0.0:8420"),
+    row(
+        "public_url",
+        Flag::None,
+        Kind::Url,
+        "",
+        "The address people use, when it is not the one listened on: behind a proxy, under a path",
+    )
+    .more("With https:// here, cookies travel encrypted only.")
+    .eg("https://ops.example.com/mainspring"),
     row(
         "retention.completed",
         Flag::None,

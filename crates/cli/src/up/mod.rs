@@ -9,6 +9,7 @@ mod idle;
 mod live;
 mod patience;
 mod setup;
+mod serve;
 mod signals;
 pub mod tour;
 
@@ -68,8 +69,9 @@ async fn serve(
     said: setup::Prepared,
 ) -> Result<()> {
     let node = node(&app.settings, store, app.registry.clone())?;
+    let served = serve::start(&app.settings, &client).await?;
     // A reader that has gone away already is no reason not to do the work.
-    match greet(app, &said) {
+    match greet(app, &said, &served.lines) {
         Err(e) if !e.closed => return Err(e),
         _ => {}
     }
@@ -95,6 +97,7 @@ async fn serve(
             ended = &mut running => break ended,
         }
     };
+    served.end().await;
     while let Ok(event) = events.try_recv() {
         show(app, &mut live, Ok(event), args.quiet)?;
     }
@@ -155,7 +158,7 @@ pub fn node_error(e: NodeError) -> CliError {
     }
 }
 
-fn greet(app: &mut App, said: &setup::Prepared) -> Result<()> {
+fn greet(app: &mut App, said: &setup::Prepared, served: &[String]) -> Result<()> {
     if app.out.json {
         let store = app.settings.store.shown();
         let line = serde_json::json!({
@@ -182,7 +185,7 @@ fn greet(app: &mut App, said: &setup::Prepared) -> Result<()> {
         Address::Postgres(_) => format!("Everything is kept in {}.", app.settings.store.shown()),
     };
     app.out.line(place)?;
-    for line in &said.lines {
+    for line in served.iter().chain(&said.lines) {
         app.out.line(line)?;
     }
     let grace = mainspring_core::duration::format(app.settings.grace);

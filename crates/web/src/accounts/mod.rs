@@ -1,0 +1,28 @@
+//! People, their sessions, their places in projects, and API keys: what is kept of them and the
+//! statements that read and write it.
+//!
+//! Secrets are kept as hashes: passwords by argon2id, tokens (256 random bits) by SHA-256. Nothing
+//! here decides who may do what: that is [`crate::access`].
+
+mod keys;
+mod members;
+mod passwords;
+mod sessions;
+mod setup;
+mod users;
+
+pub use keys::{Key, NewKey, key, key_list, make_key, revoke_key};
+pub use members::{Member, members, remove_member, rights, set_member};
+pub use sessions::{LONGEST as SESSION_LONGEST, Session, end_others, end_session, session, sign_in};
+pub use setup::{check as check_setup, complete as complete_setup, link as setup_link, wanted as setup_wanted};
+pub use users::{User, change_password, user};
+
+use mainspring_core::tables::{Migration, Result, Tables};
+
+/// The tables, one migration after the other.
+const MIGRATIONS: &[Migration] = &[Migration::new("0001_accounts", include_str!("0001_accounts.sql"))];
+
+/// Brings the tables up to date.
+pub async fn migrate(tables: &dyn Tables) -> Result<()> {
+    tables.migrate("web", MIGRATIONS).await.map(drop)
+}

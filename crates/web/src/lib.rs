@@ -1,0 +1,32 @@
+//! The face of the engine: a REST API and a dashboard, served by one process on one port.
+//!
+//! ```text
+//! request ▶ server.rs: limits, headers ▶ access: who, which project, what rights ▶ a resource's folder
+//!             api.rs   JSON in, JSON out, described for OpenAPI where it is written
+//!             pages.rs forms in, HTML out (POST, then redirect)
+//!             mod.rs   the views both show, so that they cannot disagree
+//! ```
+//!
+//! Every resource is a folder with those files; what they share is here: [`state`] (what requests
+//! share), [`access`] (the one place that decides who may do what), [`accounts`] (people, sessions,
+//! keys: their tables), [`problem`] (what a refusal looks like in JSON and as a page), [`frame`] (what
+//! surrounds every page) and [`views`] (numbers, times and charts as people read them).
+//!
+//! What is deliberately not here: work. This crate asks [`mainspring::Client`] and reads through
+//! [`mainspring_core::reader::Reader`]; nothing runs because a page was opened.
+
+pub mod access;
+pub mod accounts;
+pub mod assets;
+pub mod frame;
+mod people;
+pub mod problem;
+pub mod queues;
+pub mod routes;
+pub mod server;
+pub mod state;
+pub mod views;
+
+pub use problem::Problem;
+pub use server::{Bound, bind, serve};
+pub use state::{Config, Web};

@@ -1,0 +1,86 @@
+//! What all requests share.
+
+use crate::accounts;
+use jiff::Timestamp;
+use mainspring::Client;
+use mainspring_core::tables::Tables;
+use mainspring_core::{Json, StoreError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// How the server is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens. Loopback unless somebody decided otherwise.
+    pub listen: SocketAddr,
+    /// The address people use, when it is not the one listened on: behind a proxy, with a path.
+    /// Without a slash at the end.
+    pub public_url: Option<String>,
+    /// The version shown.
+    pub version: &'static str,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { listen: ([127, 0, 0, 1], 8420).into(), public_url: None, version: env!("CARGO_PKG_VERSION") }
+    }
+}
+
+/// What all requests share. Cheap to clone.
+#[derive(Clone)]
+pub struct Web(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    tables: Arc<dyn Tables>,
+    config: Config,
+}
+
+impl Web {
+    /// Brings the tables up to date and is ready to serve.
+    pub async fn open(client: Client, config: Config) -> Result<Web, StoreError> {
+        let tables = client.store().clone().tables().ok_or(StoreError::Invalid {
+            field: "store",
+            text: "this store has no tables for accounts".into(),
+        })?;
+        accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        Ok(Web(Arc::new(Inner { client, tables, config })))
+    }
+
+    /// A client that signs as the server itself; see [`crate::access::Caller::client`] for a person's.
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The door to accounts and whatever else the server keeps.
+    pub fn tables(&self) -> &dyn Tables {
+        &*self.0.tables
+    }
+
+    /// How it is set up.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Timestamp {
+        self.0.client.now()
+    }
+
+    /// The path under which everything lies: empty, or `/mainspring`.
+    pub fn base(&self) -> &str {
+        let url = self.0.config.public_url.as_deref().unwrap_or("");
+        let path = url.split_once("://").map_or("", |(_, rest)| rest.find('/').map_or("", |at| &rest[at..]));
+        path.trim_end_matches('/')
+    }
+
+    /// Whether cookies may only travel encrypted.
+    pub fn secure(&self) -> bool {
+        self.0.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+}
+
+/// Reads JSON of ours into a type; a mistake in it is ours.
+pub fn read_json<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
+    json.to().map_err(|e| StoreError::Internal(e.to_string()))
+}
