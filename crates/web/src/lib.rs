@@ -18,13 +18,20 @@
 pub mod access;
 pub mod accounts;
 pub mod assets;
+pub mod batches;
+pub mod events;
 pub mod frame;
+pub mod jobs;
+pub mod listing;
+pub mod nodes;
 mod people;
 pub mod problem;
 pub mod queues;
 pub mod routes;
+pub mod schedules;
 pub mod server;
 pub mod state;
+pub mod stats;
 pub mod views;
 
 pub use problem::Problem;
