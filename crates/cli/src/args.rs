@@ -79,6 +79,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Measure what this machine and store can do
     Bench(crate::bench::BenchArgs),
+    /// Print the description of the REST API (OpenAPI 3.1)
+    #[command(after_help = "Examples:\n  mainspring openapi > openapi.json\n\nThe server gives the same at \
+                            /api/v1/openapi.json.")]
+    Openapi,
     /// What a shell needs to complete commands and options
     Completions(CompletionsArgs),
 }

@@ -63,6 +63,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Parsed::Call(cli, given) => match cli.command {
             // Needs no settings: a file that is broken must not keep a shell from starting.
             Command::Completions(args) => completions(&args),
+            Command::Openapi => openapi(),
             _ => dispatch(cli, &given, registry),
         },
     });
@@ -95,6 +96,14 @@ fn completions(args: &args::CompletionsArgs) -> Result<bool> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut parser(), "mainspring", &mut text);
     std::io::stdout().write_all(&text)?;
+    Ok(true)
+}
+
+/// The same document as the server gives.
+fn openapi() -> Result<bool> {
+    let text = serde_json::to_string_pretty(mainspring_web::openapi::document())
+        .map_err(|e| CliError::new(Code::STORE_INTERNAL, format!("the document cannot be written: {e}")))?;
+    writeln!(std::io::stdout(), "{text}")?;
     Ok(true)
 }
 
@@ -194,6 +203,7 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Bench(args) => return bench::run(app, args).await,
         // Answered before there are settings.
         Command::Completions(args) => return completions(&args),
+        Command::Openapi => return openapi(),
     }
     Ok(true)
 }

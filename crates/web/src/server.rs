@@ -48,8 +48,14 @@ pub async fn serve(
     bound: Bound,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let closing = web.clone();
+    let ended = async move {
+        shutdown.await;
+        // Streams would go on for ever: they end first.
+        closing.close();
+    };
     let app = app(web).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(bound.listener, app).with_graceful_shutdown(shutdown).await
+    axum::serve(bound.listener, app).with_graceful_shutdown(ended).await
 }
 
 /// Everything, as tests call it too.

@@ -7,6 +7,7 @@ use mainspring_core::tables::Tables;
 use mainspring_core::{Json, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// How the server is set up.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ struct Inner {
     client: Client,
     tables: Arc<dyn Tables>,
     config: Config,
+    closing: watch::Sender<bool>,
 }
 
 impl Web {
@@ -44,7 +46,7 @@ impl Web {
             text: "this store has no tables for accounts".into(),
         })?;
         accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
-        Ok(Web(Arc::new(Inner { client, tables, config })))
+        Ok(Web(Arc::new(Inner { client, tables, config, closing: watch::Sender::new(false) })))
     }
 
     /// A client that signs as the server itself; see [`crate::access::Caller::client`] for a person's.
@@ -60,6 +62,16 @@ impl Web {
     /// How it is set up.
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// Takes no more: streams end, and readiness says so.
+    pub fn close(&self) {
+        self.0.closing.send_replace(true);
+    }
+
+    /// Turns true when the server shuts down.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.0.closing.subscribe()
     }
 
     /// What time it is.

@@ -5,12 +5,14 @@
 //! it did not exist. Pages without a project take a [`Person`].
 
 mod cookies;
+mod may;
 mod token;
 
 pub use cookies::{cleared, of_session, read as read_cookie};
+pub use may::{MayChange, MayManage, MayRead, MayRun, MaySee};
 pub use token::{Hash, Secret, hash, same};
 
-use crate::accounts::{self, Session};
+use crate::accounts::{self, Key, Session};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -176,6 +178,15 @@ impl Caller {
     }
 }
 
+/// Somebody known, whatever the project: a person or a key.
+#[derive(Clone, Debug)]
+pub enum Anyone {
+    /// A person who is signed in.
+    Person(Session),
+    /// A key and the project it is bound to.
+    Key(Key),
+}
+
 /// Methods that change nothing.
 fn safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
@@ -218,6 +229,17 @@ impl FromRequestParts<Web> for Person {
 fn bearer(parts: &Parts) -> Option<&str> {
     let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
+}
+
+impl FromRequestParts<Web> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Anyone> {
+        match bearer(parts) {
+            Some(token) => Ok(Anyone::Key(accounts::key(web, token).await?.ok_or_else(Problem::sign_in)?)),
+            None => Ok(Anyone::Person(session(parts, web).await?)),
+        }
+    }
 }
 
 impl FromRequestParts<Web> for Caller {

@@ -1,9 +1,43 @@
 //! Batches as JSON.
 
+use super::BatchView;
+use crate::access::MayRead;
+use crate::extract::{Json, Path, Query};
+use crate::listing::{self, Page};
+use crate::problem::Result;
 use crate::state::Web;
+use mainspring_core::ids::BatchId;
+use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Their routes, described.
 pub fn routes() -> OpenApiRouter<Web> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
+
+/// Where the listing begins.
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+struct ListQuery {
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Rows of the page, 1 to 1,000; 50 if absent.
+    limit: Option<String>,
+}
+
+/// Batches, the newest first. Their jobs are listed by `GET …/jobs?batch=`.
+#[utoipa::path(get, path = "/projects/{project}/batches", tag = "batches", operation_id = "list_batches",
+    security(("key" = ["read"])), responses((status = 200, body = Page<BatchView>)))]
+async fn list(caller: MayRead, Query(query): Query<ListQuery>) -> Result<Json<Page<BatchView>>> {
+    let cursor = listing::read::<BatchId>("cursor", &query.cursor)?;
+    Ok(Json(super::list(&caller, cursor, listing::rows("limit", &query.limit)?).await?))
+}
+
+/// One batch.
+#[utoipa::path(get, path = "/projects/{project}/batches/{batch}", tag = "batches", operation_id = "show_batch",
+    security(("key" = ["read"])), responses((status = 200, body = BatchView)))]
+async fn one(caller: MayRead, Path((_project, batch)): Path<(String, i64)>) -> Result<Json<BatchView>> {
+    Ok(Json(super::one(&caller, BatchId(batch)).await?))
 }

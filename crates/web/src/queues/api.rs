@@ -1,11 +1,10 @@
 //! Queues as JSON.
 
 use super::QueueView;
-use crate::access::{Caller, Right};
-use crate::problem::{Problem, Result};
+use crate::access::{MayChange, MayRead};
+use crate::extract::{Json, MaybeJson, Path};
+use crate::problem::Result;
 use crate::state::Web;
-use axum::Json;
-use axum::extract::Path;
 use jiff::Timestamp;
 use mainspring_core::queue::QueueSettings;
 use serde::{Deserialize, Serialize};
@@ -25,71 +24,60 @@ struct Queues {
 }
 
 /// What waits, runs and is set on every queue.
-#[utoipa::path(get, path = "/projects/{project}/queues", tag = "queues",
-    params(("project" = String, Path, description = "the project's name")),
-    responses((status = 200, body = Queues), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
-async fn list(caller: Caller) -> Result<Json<Queues>> {
-    caller.may(Right::Read)?;
+#[utoipa::path(get, path = "/projects/{project}/queues", tag = "queues", operation_id = "list_queues",
+    security(("key" = ["read"])), responses((status = 200, body = Queues)))]
+async fn list(caller: MayRead) -> Result<Json<Queues>> {
     Ok(Json(Queues { items: super::list(&caller).await? }))
 }
 
 /// One queue.
-#[utoipa::path(get, path = "/projects/{project}/queues/{queue}", tag = "queues",
-    params(("project" = String, Path), ("queue" = String, Path)),
-    responses((status = 200, body = QueueView), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
-async fn one(caller: Caller, path: Path<(String, String)>) -> Result<Json<QueueView>> {
-    caller.may(Right::Read)?;
-    Ok(Json(super::one(&caller, &path.1).await?))
+#[utoipa::path(get, path = "/projects/{project}/queues/{queue}", tag = "queues", operation_id = "show_queue",
+    security(("key" = ["read"])), responses((status = 200, body = QueueView)))]
+async fn one(caller: MayRead, Path((_project, queue)): Path<(String, String)>) -> Result<Json<QueueView>> {
+    Ok(Json(super::one(&caller, &queue).await?))
 }
 
 /// Replaces what is set on a queue (`*`: on all queues together), its pause included.
-#[utoipa::path(put, path = "/projects/{project}/queues/{queue}", tag = "queues",
-    params(("project" = String, Path), ("queue" = String, Path)),
-    request_body = Object,
-    responses((status = 200, body = Object), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
+#[utoipa::path(put, path = "/projects/{project}/queues/{queue}", tag = "queues", operation_id = "set_queue",
+    security(("key" = ["change"])), request_body = Object, responses((status = 200, body = Object)))]
 async fn set(
-    caller: Caller,
-    path: Path<(String, String)>,
-    settings: Json<QueueSettings>,
+    caller: MayChange,
+    Path((_project, queue)): Path<(String, String)>,
+    Json(settings): Json<QueueSettings>,
 ) -> Result<Json<QueueSettings>> {
-    caller.may(Right::Change)?;
-    caller.client().set_queue(&path.1, settings.0.clone()).await?;
-    Ok(settings)
+    caller.client().set_queue(&queue, settings.clone()).await?;
+    Ok(Json(settings))
 }
 
 /// How a pause is to be.
 #[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct NewPause {
+pub struct NewPause {
     /// When it ends by itself; never when absent.
     #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
     /// Why.
-    note: Option<String>,
+    pub note: Option<String>,
 }
 
 /// Nothing new of this queue starts from now on.
-#[utoipa::path(post, path = "/projects/{project}/queues/{queue}/pause", tag = "queues",
-    params(("project" = String, Path), ("queue" = String, Path)), request_body = NewPause,
-    responses((status = 200, body = QueueView), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
+#[utoipa::path(post, path = "/projects/{project}/queues/{queue}/pause", tag = "queues", operation_id = "pause_queue",
+    security(("key" = ["change"])), request_body = Option<NewPause>, responses((status = 200, body = QueueView)))]
 async fn pause(
-    caller: Caller,
-    path: Path<(String, String)>,
-    pause: Json<NewPause>,
+    caller: MayChange,
+    Path((_project, queue)): Path<(String, String)>,
+    MaybeJson(pause): MaybeJson<NewPause>,
 ) -> Result<Json<QueueView>> {
-    caller.may(Right::Change)?;
-    super::one(&caller, &path.1).await?;
-    caller.client().pause_queue(&path.1, pause.until, pause.note.as_deref()).await?;
-    Ok(Json(super::one(&caller, &path.1).await?))
+    super::one(&caller, &queue).await?;
+    caller.client().pause_queue(&queue, pause.until, pause.note.as_deref()).await?;
+    Ok(Json(super::one(&caller, &queue).await?))
 }
 
 /// Ends a queue's pause.
-#[utoipa::path(post, path = "/projects/{project}/queues/{queue}/resume", tag = "queues",
-    params(("project" = String, Path), ("queue" = String, Path)),
-    responses((status = 200, body = QueueView), (status = "4XX", body = Problem), (status = "5XX", body = Problem)))]
-async fn resume(caller: Caller, path: Path<(String, String)>) -> Result<Json<QueueView>> {
-    caller.may(Right::Change)?;
-    super::one(&caller, &path.1).await?;
-    caller.client().resume_queue(&path.1).await?;
-    Ok(Json(super::one(&caller, &path.1).await?))
+#[utoipa::path(post, path = "/projects/{project}/queues/{queue}/resume", tag = "queues", operation_id = "resume_queue",
+    security(("key" = ["change"])), responses((status = 200, body = QueueView)))]
+async fn resume(caller: MayChange, Path((_project, queue)): Path<(String, String)>) -> Result<Json<QueueView>> {
+    super::one(&caller, &queue).await?;
+    caller.client().resume_queue(&queue).await?;
+    Ok(Json(super::one(&caller, &queue).await?))
 }

@@ -1,0 +1,98 @@
+//! Reading requests: axum's extractors with our refusals, so that a mistyped body, path or query is
+//! answered like every other mistake, as a [`Problem`] with a code.
+
+use crate::problem::{Problem, Result};
+use crate::state::Web;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{StatusCode, header};
+use mainspring_core::code::Code;
+use mainspring_core::limits;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A body of JSON, in and out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json<T>(pub T);
+
+/// A body of JSON that may be left out altogether.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MaybeJson<T>(pub T);
+
+/// The parts of an address that have names.
+#[derive(Clone, Copy, Debug)]
+pub struct Path<T>(pub T);
+
+/// What follows the question mark.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<T>(pub T);
+
+fn refused(status: StatusCode, field: &str, text: &str) -> Problem {
+    let code = if status == StatusCode::NOT_FOUND { Code::NOT_FOUND } else { Code::INVALID_VALUE };
+    let mut problem = Problem::new(status, code, limits::cut(text, limits::NOTE));
+    problem.field = Some(field.to_owned());
+    problem
+}
+
+impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, web: &Web) -> Result<Json<T>> {
+        match axum::Json::<T>::from_request(request, web).await {
+            Ok(axum::Json(value)) => Ok(Json(value)),
+            Err(e) => Err(refused(e.status(), "body", &e.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<Web> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, web: &Web) -> Result<MaybeJson<T>> {
+        let typed = request.headers().contains_key(header::CONTENT_TYPE);
+        let empty = axum::body::HttpBody::size_hint(request.body()).exact() == Some(0);
+        if empty && !typed {
+            return Ok(MaybeJson(T::default()));
+        }
+        Json::from_request(request, web).await.map(|Json(value)| MaybeJson(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Web> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Path<T>> {
+        if let Ok(params) = RawPathParams::from_request_parts(parts, web).await
+            && let Some((name, _)) = params.iter().find(|(_, value)| value.contains(char::is_control))
+        {
+            // No name holds one, so there is nothing of this name.
+            return Err(refused(StatusCode::NOT_FOUND, name, "contains a control character; no name does"));
+        }
+        match axum::extract::Path::<T>::from_request_parts(parts, web).await {
+            Ok(axum::extract::Path(value)) => Ok(Path(value)),
+            Err(PathRejection::FailedToDeserializePathParams(e)) => {
+                Err(refused(StatusCode::NOT_FOUND, "path", &e.body_text()))
+            }
+            Err(e) => Err(refused(e.status(), "path", &e.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Web> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Query<T>> {
+        match axum::extract::Query::<T>::from_request_parts(parts, web).await {
+            Ok(axum::extract::Query(value)) => Ok(Query(value)),
+            Err(e) => Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "query", &e.body_text())),
+        }
+    }
+}

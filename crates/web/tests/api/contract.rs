@@ -1,0 +1,340 @@
+//! What holds for every route: it is in the document, answers whom it should, and refuses everybody
+//! else. The table is the served document itself, so that a new route is asked too.
+
+use crate::support::{Answer, World};
+use mainspring_core::job::JobState;
+use mainspring_web::access::{Right, Role};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const ROUTES: &[&str] = &[
+    "DELETE /api/v1/projects/{project}/keys/{key}",
+    "DELETE /api/v1/projects/{project}/members/{member}",
+    "DELETE /api/v1/projects/{project}/schedules/{schedule}",
+    "GET /api/v1/projects",
+    "GET /api/v1/projects/{project}/audit",
+    "GET /api/v1/projects/{project}/batches",
+    "GET /api/v1/projects/{project}/batches/{batch}",
+    "GET /api/v1/projects/{project}/events",
+    "GET /api/v1/projects/{project}/events/live",
+    "GET /api/v1/projects/{project}/health",
+    "GET /api/v1/projects/{project}/jobs",
+    "GET /api/v1/projects/{project}/jobs/{job}",
+    "GET /api/v1/projects/{project}/jobs/{job}/logs",
+    "GET /api/v1/projects/{project}/keys",
+    "GET /api/v1/projects/{project}/members",
+    "GET /api/v1/projects/{project}/nodes",
+    "GET /api/v1/projects/{project}/queues",
+    "GET /api/v1/projects/{project}/queues/{queue}",
+    "GET /api/v1/projects/{project}/schedules",
+    "GET /api/v1/projects/{project}/schedules/{schedule}",
+    "GET /api/v1/projects/{project}/schedules/{schedule}/history",
+    "GET /api/v1/projects/{project}/schedules/{schedule}/next",
+    "GET /api/v1/projects/{project}/stats",
+    "GET /api/v1/projects/{project}/throughput",
+    "POST /api/v1/projects/{project}/jobs",
+    "POST /api/v1/projects/{project}/jobs/cancel",
+    "POST /api/v1/projects/{project}/jobs/many",
+    "POST /api/v1/projects/{project}/jobs/retry",
+    "POST /api/v1/projects/{project}/jobs/{job}/cancel",
+    "POST /api/v1/projects/{project}/jobs/{job}/retry",
+    "POST /api/v1/projects/{project}/keys",
+    "POST /api/v1/projects/{project}/preview",
+    "POST /api/v1/projects/{project}/queues/{queue}/pause",
+    "POST /api/v1/projects/{project}/queues/{queue}/resume",
+    "POST /api/v1/projects/{project}/schedules/{schedule}/backfill",
+    "POST /api/v1/projects/{project}/schedules/{schedule}/backfill/preview",
+    "POST /api/v1/projects/{project}/schedules/{schedule}/pause",
+    "POST /api/v1/projects/{project}/schedules/{schedule}/resume",
+    "POST /api/v1/projects/{project}/schedules/{schedule}/run",
+    "PUT /api/v1/projects/{project}/members/{member}",
+    "PUT /api/v1/projects/{project}/queues/{queue}",
+    "PUT /api/v1/projects/{project}/schedules/{schedule}",
+];
+
+/// One route of the document.
+struct Route {
+    method: String,
+    path: String,
+    id: String,
+    right: Option<Right>,
+    described: Value,
+}
+
+async fn routes(world: &World) -> Vec<Route> {
+    let document = world.get("/api/v1/openapi.json", "").await.expect(200);
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, described) in item.as_object().unwrap() {
+            let right = described["security"][0]["key"][0].as_str().map(|r| Right::parse(r).unwrap());
+            routes.push(Route {
+                method: method.to_uppercase(),
+                path: path.clone(),
+                id: described["operationId"].as_str().unwrap().to_owned(),
+                right,
+                described: described.clone(),
+            });
+        }
+    }
+    routes
+}
+
+/// A body that the route understands.
+fn body(route: &Route) -> Option<Value> {
+    let stretch = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z" });
+    let rule = json!({ "trigger": "every 5m", "job": { "kind": "echo" } });
+    Some(match route.id.as_str() {
+        "enqueue_job" => json!({ "kind": "echo" }),
+        "enqueue_jobs" => json!({ "jobs": [{ "kind": "echo" }] }),
+        "cancel_jobs" | "retry_jobs" => json!({ "kind": "nothing" }),
+        "set_queue" => json!({ "max_running": 3 }),
+        "put_schedule" => rule,
+        "preview_schedule" => json!({ "spec": rule }),
+        "preview_backfill" | "backfill_schedule" => stretch,
+        "make_key" => json!({ "name": "a new one", "rights": ["read"] }),
+        "set_member" => json!({ "role": "viewer" }),
+        _ => return None,
+    })
+}
+
+/// What a project owns, by the name of its part in a path.
+struct Owned(Vec<(&'static str, String)>);
+
+impl Owned {
+    /// Fills a project with one of everything.
+    async fn of(world: &World, project: &str) -> Owned {
+        let key = world.key(project, &Right::ALL).await;
+        let at = |path: &str| format!("/api/v1/projects/{project}{path}");
+        let queue = format!("queue of {project}").replace(' ', "-");
+        let job = json!({ "kind": "echo", "queue": queue, "payload": { "of": project } });
+        let job = world.post(&at("/jobs"), &key, job).await.expect(201)["id"].to_string();
+        let schedule = format!("nightly-of-{project}");
+        let rule = json!({ "trigger": "every 1m", "job": { "kind": "echo" }, "starts_at": "2020-01-01T00:00:00Z" });
+        world.call("PUT", &at(&format!("/schedules/{schedule}")), &key, Some(&rule)).await.expect(201);
+        let stretch = json!({ "from": "2020-01-02T00:00:00Z", "until": "2020-01-02T00:03:00Z" });
+        let made = world.post(&at(&format!("/schedules/{schedule}/backfill")), &key, stretch).await.expect(200);
+        let (member, _) = world.member(project, &format!("{project}@example.com"), Role::Member, false).await;
+        let (revoked, _) = world.key_until(project, &[Right::Read], None).await;
+        Owned(vec![
+            ("{project}", project.to_owned()),
+            ("{job}", job),
+            ("{queue}", queue),
+            ("{schedule}", schedule),
+            ("{batch}", made["batch"].to_string()),
+            ("{member}", member.to_string()),
+            ("{key}", revoked.to_string()),
+        ])
+    }
+
+    /// The path with this project's own names in place of its parts; `project` may be another's.
+    fn fill(&self, path: &str, project: Option<&str>) -> String {
+        let mut path = path.to_owned();
+        for (part, name) in &self.0 {
+            let name = project.filter(|_| *part == "{project}").unwrap_or(name);
+            path = path.replace(part, name);
+        }
+        assert!(!path.contains('{'), "{path}: say what stands for this part");
+        path
+    }
+}
+
+async fn ask(world: &World, route: &Route, path: &str, auth: &str) -> Answer {
+    world.call(&route.method, path, auth, body(route).as_ref()).await
+}
+
+#[tokio::test]
+async fn the_document_names_every_route() {
+    let world = World::still().await;
+    let document = world.get("/api/v1/openapi.json", "").await.expect(200);
+    assert_eq!(&document, mainspring_web::openapi::document());
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let routes = routes(&world).await;
+    let mut named: Vec<String> = routes.iter().map(|r| format!("{} {}", r.method, r.path)).collect();
+    named.sort();
+    assert_eq!(named, ROUTES, "write down here what was added or taken away");
+    let ids: BTreeSet<&str> = routes.iter().map(|r| r.id.as_str()).collect();
+    assert_eq!(ids.len(), routes.len(), "an operation's id is used twice");
+    for route in &routes {
+        let parameters = route.described["parameters"].as_array().unwrap();
+        for part in route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}')) {
+            let found = parameters.iter().filter(|p| p["name"] == part && p["in"] == "path" && p["required"] == true);
+            assert_eq!(found.count(), 1, "{} {}: {part}: {parameters:?}", route.method, route.path);
+        }
+        assert_eq!(route.described["requestBody"].is_object(), body(route).is_some() || takes_a_note(route), "{}", route.id);
+        assert!(!route.described["summary"].as_str().unwrap_or("").is_empty() || route.described["description"].is_string());
+    }
+    references(&document, &document);
+}
+
+/// Routes whose body may be left out.
+fn takes_a_note(route: &Route) -> bool {
+    matches!(route.id.as_str(), "pause_queue" | "pause_schedule" | "cancel_job")
+}
+
+/// Whatever is referred to is there.
+fn references(document: &Value, part: &Value) {
+    match part {
+        Value::Object(fields) => {
+            if let Some(to) = fields.get("$ref").and_then(Value::as_str) {
+                let pointer = to.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{to} is not in the document");
+            }
+            fields.values().for_each(|part| references(document, part));
+        }
+        Value::Array(list) => list.iter().for_each(|part| references(document, part)),
+        _ => {}
+    }
+}
+
+/// A route that is added beside the described ones would be in no table.
+#[test]
+fn no_route_of_the_api_is_added_without_a_description() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    let mut seen = 0;
+    for folder in std::fs::read_dir(source).unwrap() {
+        let path = folder.unwrap().path().join("api.rs");
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        assert!(!text.contains(".route("), "{}: use routes!(…)", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 11, "{seen}");
+}
+
+#[tokio::test]
+async fn every_route_answers_its_own_project() {
+    let world = World::running().await;
+    let own = Owned::of(&world, "default").await;
+    let job = own.fill("{job}", None).parse().unwrap();
+    world.until(job, JobState::Completed).await;
+    let key = world.key("default", &Right::ALL).await;
+    let mut routes = routes(&world).await;
+    // What deletes comes last.
+    routes.sort_by_key(|r| r.method == "DELETE");
+    for route in routes {
+        let path = own.fill(&route.path, None);
+        if route.id == "follow_events" {
+            let opened = world.open(world.request("GET", &path, &key, None)).await;
+            assert_eq!(opened.status(), 200);
+            continue;
+        }
+        let answer = ask(&world, &route, &path, &key).await;
+        assert!(answer.status.is_success(), "{} {path}: {} {}", route.method, answer.status, answer.text);
+        let known = route.described["responses"].get(answer.status.as_str());
+        assert!(known.is_some(), "{}: {} is not described", route.id, answer.status);
+    }
+}
+
+#[tokio::test]
+async fn another_projects_key_finds_nothing_on_any_route() {
+    let world = World::still().await;
+    let (own, foreign) = (Owned::of(&world, "default").await, Owned::of(&world, "other").await);
+    let key = world.key("default", &Right::ALL).await;
+    let (_, session) = world.member("default", "only-here@example.com", Role::Owner, true).await;
+    let mut asked = 0;
+    for route in routes(&world).await.iter().filter(|r| r.path.contains("{project}")) {
+        for auth in [&key, &session] {
+            // The other project with its own names, and with mine.
+            for path in [foreign.fill(&route.path, None), own.fill(&route.path, Some("other"))] {
+                ask(&world, route, &path, auth).await.refused(404, "MS0021");
+                asked += 1;
+            }
+            // A project that does not exist looks the same.
+            let nowhere = ask(&world, route, &own.fill(&route.path, Some("nowhere")), auth).await;
+            let there = ask(&world, route, &foreign.fill(&route.path, None), auth).await;
+            assert_eq!(nowhere.text.replace("nowhere", "other"), there.text, "{}", route.path);
+        }
+    }
+    assert!(asked > 100, "{asked}");
+}
+
+#[tokio::test]
+async fn what_another_project_owns_is_not_found_in_mine() {
+    let world = World::still().await;
+    let foreign = Owned::of(&world, "other").await;
+    let key = world.key("default", &Right::ALL).await;
+    let mut asked = 0;
+    for route in routes(&world).await {
+        // These make what is not there.
+        if route.path.matches('{').count() < 2 || matches!(route.id.as_str(), "set_queue" | "put_schedule") {
+            continue;
+        }
+        let path = foreign.fill(&route.path, Some("default"));
+        ask(&world, &route, &path, &key).await.refused(404, "MS0021");
+        asked += 1;
+    }
+    assert!(asked >= 18, "{asked}");
+    // Also where its name or number comes in a filter or a body.
+    let (batch, schedule) = (foreign.fill("{batch}", None), foreign.fill("{schedule}", None));
+    let listed = world.get(&format!("/api/v1/projects/default/jobs?batch={batch}"), &key).await.expect(200);
+    assert_eq!(listed["items"], json!([]));
+    world.get(&format!("/api/v1/projects/default/jobs?schedule={schedule}"), &key).await.refused(404, "MS0021");
+    let ids = json!({ "ids": [foreign.fill("{job}", None).parse::<i64>().unwrap()] });
+    let did = world.post("/api/v1/projects/default/jobs/cancel", &key, ids).await.expect(200);
+    assert_eq!(did["changed"], 0);
+    let into = json!({ "kind": "echo", "batch": batch.parse::<i64>().unwrap() });
+    let refused = world.post("/api/v1/projects/default/jobs", &key, into).await;
+    assert!(refused.status.is_client_error(), "{} {}", refused.status, refused.text);
+}
+
+#[tokio::test]
+async fn each_right_is_asked_for() {
+    let world = World::still().await;
+    let own = Owned::of(&world, "default").await;
+    for route in routes(&world).await {
+        let Some(right) = route.right else { continue };
+        let path = own.fill(&route.path, None);
+        let others: Vec<Right> = Right::ALL.into_iter().filter(|r| *r != right).collect();
+        let without = world.key("default", &others).await;
+        let refused = ask(&world, &route, &path, &without).await.refused(403, "MS0041");
+        assert!(refused["detail"].as_str().unwrap().contains(right.as_str()), "{refused}");
+        // Who may not do it is not told what else was wrong.
+        let nonsense = world.call(&route.method, &path, &without, Some(&json!(7))).await;
+        nonsense.refused(403, "MS0041");
+        // Nobody at all is asked to sign in.
+        let nobody = ask(&world, &route, &path, "").await;
+        nobody.refused(401, "MS0040");
+        assert_eq!(nobody.header("www-authenticate"), "Bearer");
+    }
+}
+
+#[tokio::test]
+async fn a_right_is_enough_for_its_routes() {
+    let world = World::still().await;
+    let own = Owned::of(&world, "default").await;
+    let mut routes = routes(&world).await;
+    routes.retain(|r| r.id != "follow_events");
+    routes.sort_by_key(|r| r.method == "DELETE");
+    for route in routes {
+        let Some(right) = route.right else { continue };
+        let mut rights = vec![right];
+        // A key gives no right that it lacks.
+        if route.id == "make_key" {
+            rights.push(Right::Read);
+        }
+        let only = world.key("default", &rights).await;
+        let answer = ask(&world, &route, &own.fill(&route.path, None), &only).await;
+        assert!(answer.status.is_success(), "{}: {} {}", route.id, answer.status, answer.text);
+    }
+}
+
+#[tokio::test]
+async fn the_guide_calls_routes_that_exist() {
+    let world = World::still().await;
+    let routes = routes(&world).await;
+    let guide = include_str!("../../../../docs/guides/api.md");
+    let mut calls = 0;
+    for line in guide.lines().filter(|l| l.starts_with("curl ") && l.contains("$API")) {
+        let rest = line.split("$API").nth(1).unwrap();
+        let path = rest.split([' ', '"', '?']).next().unwrap();
+        let method = line.split("-X ").nth(1).map_or("GET", |rest| rest.split(' ').next().unwrap());
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let same = |route: &&Route| {
+            let known: Vec<&str> = route.path.split('/').skip(5).collect();
+            let fits = |(known, part): (&&str, &&str)| known == part || known.starts_with('{');
+            route.method == method && known.len() == parts.len() && known.iter().zip(&parts).all(fits)
+        };
+        assert!(routes.iter().any(|r| same(&r)), "{line}");
+        calls += 1;
+    }
+    assert!(calls >= 35, "{calls}");
+}

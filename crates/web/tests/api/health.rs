@@ -1,0 +1,55 @@
+//! What machines ask: live, ready, figures.
+
+use crate::support::World;
+use mainspring_core::job::JobState;
+use mainspring_core::store::Store;
+use mainspring_web::access::Right;
+use serde_json::json;
+
+#[tokio::test]
+async fn ready_says_no_when_the_store_does_not_answer() {
+    let world = World::still().await;
+    assert_eq!(world.get("/health/live", "").await.expect(200), json!({ "status": "live" }));
+    assert_eq!(world.get("/health/ready", "").await.expect(200), json!({ "status": "ready" }));
+    world.store.close().await;
+    let unready = world.get("/health/ready", "").await;
+    let problem = unready.expect(503);
+    assert!(problem["detail"].as_str().unwrap().starts_with("the store does not answer: "), "{problem}");
+    assert!(!unready.text.contains(world.dir.path().to_str().unwrap()), "{problem}");
+    assert_eq!(unready.header("retry-after"), "2");
+    world.get("/health/live", "").await.expect(200);
+}
+
+#[tokio::test]
+async fn figures_are_a_projects_own_and_take_a_key() {
+    let world = World::running().await;
+    let (done, failed) = (world.enqueue("echo", json!(1)).await, world.enqueue("fail", json!(1)).await);
+    world.until(done, JobState::Completed).await;
+    world.until(failed, JobState::Failed).await;
+    world.client.pause_queue("mail", None, None).await.unwrap();
+    let key = world.key("default", &[Right::Read]).await;
+    let answer = world.get("/metrics", &key).await;
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text);
+    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    for line in [
+        "mainspring_jobs{project=\"default\",queue=\"default\",kind=\"echo\",state=\"completed\"} 1",
+        "mainspring_jobs{project=\"default\",queue=\"default\",kind=\"fail\",state=\"failed\"} 1",
+        "mainspring_attempts_last_hour{project=\"default\",kind=\"echo\",outcome=\"succeeded\"} 1",
+        "mainspring_attempts_last_hour{project=\"default\",kind=\"fail\",outcome=\"failed\"} 1",
+        "mainspring_oldest_waiting_seconds{project=\"default\",queue=\"default\"} 0",
+        "mainspring_queue_paused{project=\"default\",queue=\"mail\"} 1",
+        "# TYPE mainspring_jobs gauge",
+    ] {
+        assert!(answer.text.lines().any(|l| l == line), "{line} is not in\n{}", answer.text);
+    }
+    // Nodes serve every project: they take the right to manage.
+    assert!(!answer.text.contains("mainspring_nodes"));
+    let manager = world.key("default", &[Right::Read, Right::Manage]).await;
+    let text = world.get("/metrics", &manager).await.text;
+    assert!(text.contains("mainspring_nodes{project=\"default\",state=\"alive\"} 1"), "{text}");
+    let foreign = world.key("other", &[Right::Read]).await;
+    assert!(!world.get("/metrics", &foreign).await.text.contains("echo"));
+    world.get("/metrics", "").await.refused(401, "MS0040");
+    let worker = world.key("default", &[Right::Work]).await;
+    world.get("/metrics", &worker).await.refused(403, "MS0041");
+}

@@ -1,0 +1,14 @@
+//! The REST API over a real server and a real store.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod contract;
+mod health;
+mod jobs;
+mod live;
+mod projects;
+mod refusals;
+mod schedules;
+mod secrets;
+mod sessions;
