@@ -19,7 +19,11 @@ struct Asset {
 
 const ASSETS: [Asset; 3] = [
     Asset { name: "app.css", kind: "text/css; charset=utf-8", content: include_bytes!("../assets/app.css") },
-    Asset { name: "app.js", kind: "text/javascript; charset=utf-8", content: include_bytes!("../assets/app.js") },
+    Asset {
+        name: "app.js",
+        kind: "text/javascript; charset=utf-8",
+        content: include_bytes!("../assets/app.js"),
+    },
     Asset { name: "icon.svg", kind: "image/svg+xml", content: include_bytes!("../assets/icon.svg") },
 ];
 

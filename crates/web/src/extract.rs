@@ -3,11 +3,12 @@
 
 use crate::problem::{Problem, Result};
 use crate::state::Web;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use mainspring_core::code::Code;
 use mainspring_core::limits;
 use serde::Serialize;
@@ -40,11 +41,27 @@ impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, web: &Web) -> Result<Json<T>> {
-        match axum::Json::<T>::from_request(request, web).await {
+        if !is_json(request.headers()) {
+            let text = "send JSON, with the header Content-Type: application/json";
+            return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body", text));
+        }
+        let bytes = Bytes::from_request(request, web).await;
+        let bytes = bytes.map_err(|e| refused(e.status(), "body", &e.body_text()))?;
+        // A list would be read as an object's fields in the order in which we happen to have them.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "body", "is a list; an object is wanted"));
+        }
+        match axum::Json::<T>::from_bytes(&bytes) {
             Ok(axum::Json(value)) => Ok(Json(value)),
             Err(e) => Err(refused(e.status(), "body", &e.body_text())),
         }
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
 impl<T: DeserializeOwned + Default> FromRequest<Web> for MaybeJson<T> {

@@ -104,7 +104,13 @@ impl Frame {
     }
 
     /// The frame of a page in a project.
-    pub fn of(web: &Web, headers: &HeaderMap, title: &str, place: &'static str, caller: &Caller) -> Result<Frame> {
+    pub fn of(
+        web: &Web,
+        headers: &HeaderMap,
+        title: &str,
+        place: &'static str,
+        caller: &Caller,
+    ) -> Result<Frame> {
         let frame = Frame::of_person(web, headers, title, caller.session()?);
         Ok(Frame {
             project: Some(caller.project.clone()),
@@ -173,7 +179,9 @@ pub fn percent(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -183,7 +191,9 @@ pub fn percent(text: &str) -> String {
 /// An address of ours that a form or a link named as the next one; anything else is refused, so that
 /// nobody is sent to another site.
 pub fn next_path(next: Option<&str>) -> String {
-    let own = |p: &&str| p.starts_with('/') && !p.starts_with("//") && !p.contains('\\') && !p.contains(char::is_control);
+    let own = |p: &&str| {
+        p.starts_with('/') && !p.starts_with("//") && !p.contains('\\') && !p.contains(char::is_control)
+    };
     next.filter(own).unwrap_or("/").to_owned()
 }
 

@@ -3,7 +3,9 @@
 //! here once.
 
 use crate::state::Web;
-use crate::{audit, batches, events, jobs, keys, members, nodes, problem, projects, queues, schedules, stats};
+use crate::{
+    audit, batches, events, jobs, keys, members, nodes, problem, projects, queues, schedules, stats,
+};
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;

@@ -22,7 +22,8 @@ pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// `MS0021`.
-    pub code: String,
+    #[schema(value_type = String)]
+    pub code: Code,
     /// What was wrong here, and what to do instead.
     pub detail: String,
     /// Which value: `trigger`, `jobs[3].queue`.
@@ -44,7 +45,7 @@ impl Problem {
             kind: format!("https://mainspring.invalid/errors/{code}"),
             title,
             status: status.as_u16(),
-            code: code.to_string(),
+            code,
             detail: detail.into(),
             field: None,
             retry_after: None,

@@ -124,7 +124,9 @@ fn check(setting: &Setting, text: &str) -> Result<(), String> {
         }
         Kind::Name | Kind::Names => job::check_name(text),
         Kind::Listen if text == "off" || text.parse::<std::net::SocketAddr>().is_ok() => Ok(()),
-        Kind::Listen => Err(format!("{text:?} is no address and port; write for example 127.0.0.1:8420, or off")),
+        Kind::Listen => {
+            Err(format!("{text:?} is no address and port; write for example 127.0.0.1:8420, or off"))
+        }
         Kind::Url if text.is_empty() => Ok(()),
         Kind::Url => match url::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => Ok(()),

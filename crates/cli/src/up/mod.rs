@@ -8,8 +8,8 @@
 mod idle;
 mod live;
 mod patience;
-mod setup;
 mod serve;
+mod setup;
 mod signals;
 pub mod tour;
 

@@ -39,7 +39,8 @@ pub async fn start(settings: &Settings, client: &Client) -> Result<Served> {
     let bound = match bind(address).await {
         Ok(bound) => bound,
         Err(e) if !settings.listen_given && e.kind() == std::io::ErrorKind::AddrInUse => {
-            let line = format!("No dashboard here: {address} is taken (by another node?); --listen names another.");
+            let line =
+                format!("No dashboard here: {address} is taken (by another node?); --listen names another.");
             return Ok(Served { lines: vec![line], running: None });
         }
         Err(e) => {
@@ -47,7 +48,8 @@ pub async fn start(settings: &Settings, client: &Client) -> Result<Served> {
             return Err(error.at("listen").hint("another address with --listen, or --listen off"));
         }
     };
-    let config = Config { listen: bound.address, public_url: settings.public_url.clone(), ..Config::default() };
+    let config =
+        Config { listen: bound.address, public_url: settings.public_url.clone(), ..Config::default() };
     let url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", bound.address));
     let web = Web::open(client.clone(), config).await?;
     let lines = told(&web, &bound, &url).await?;
@@ -63,10 +65,14 @@ async fn told(web: &Web, bound: &Bound, url: &str) -> Result<Vec<String>> {
     let link = accounts::setup_link(web).await.map_err(|e| CliError::new(Code::STORE_INTERNAL, e.detail))?;
     let mut lines = vec![match &link {
         None => format!("Dashboard: {url}"),
-        Some(token) => format!("Dashboard: {url}/setup/{}  (makes the first account; works once)", token.reveal()),
+        Some(token) => {
+            format!("Dashboard: {url}/setup/{}  (makes the first account; works once)", token.reveal())
+        }
     }];
     if !bound.address.ip().is_loopback() && url.starts_with("http://") {
-        lines.push("It listens beyond this machine without encryption: put a proxy with TLS before it.".into());
+        lines.push(
+            "It listens beyond this machine without encryption: put a proxy with TLS before it.".into(),
+        );
     }
     Ok(lines)
 }

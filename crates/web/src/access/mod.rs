@@ -10,7 +10,7 @@ mod token;
 
 pub use cookies::{cleared, of_session, read as read_cookie};
 pub use may::{MayChange, MayManage, MayRead, MayRun, MaySee};
-pub use token::{Hash, Secret, hash, same};
+pub use token::{Hash, Secret, hash, random, same};
 
 use crate::accounts::{self, Key, Session};
 use crate::problem::{Problem, Result};
@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What a caller may be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
     /// See everything but payloads, outputs and logs.
@@ -228,7 +230,10 @@ impl FromRequestParts<Web> for Person {
 
 fn bearer(parts: &Parts) -> Option<&str> {
     let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim())
+    value
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
 }
 
 impl FromRequestParts<Web> for Anyone {
@@ -256,7 +261,12 @@ impl FromRequestParts<Web> for Caller {
             let key = accounts::key(web, token).await?.ok_or_else(Problem::sign_in)?;
             let (project, _) = known.filter(|(id, _)| *id == key.project).ok_or_else(unknown)?;
             let client = web.client().clone().in_project(project).acting_as(&format!("key/{}", key.name));
-            return Ok(Caller { via: Via::Key(key.id, key.queues), project: name, rights: key.rights, client });
+            return Ok(Caller {
+                via: Via::Key(key.id, key.queues),
+                project: name,
+                rights: key.rights,
+                client,
+            });
         }
         let session = session(parts, web).await?;
         let (project, _) = known.ok_or_else(unknown)?;

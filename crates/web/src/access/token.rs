@@ -19,16 +19,23 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     /// A new one.
     pub fn random() -> Result<Secret, StoreError> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)
-            .map_err(|e| StoreError::Internal(format!("the system gives no random bytes: {e}")))?;
-        Ok(Secret(URL_SAFE_NO_PAD.encode(bytes)))
+        Ok(Secret(URL_SAFE_NO_PAD.encode(random::<32>()?)))
     }
 
     /// Its text, to be shown or sent once.
     pub fn reveal(&self) -> &str {
         &self.0
     }
+}
+
+/// Bytes that nobody can foretell. Chance elsewhere is drawn from a seed so that a failure can be
+/// replayed; what protects people must not be.
+#[allow(clippy::disallowed_methods, reason = "secrets come from the operating system")]
+pub fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    let failed = |e| StoreError::Internal(format!("the system gives no random bytes: {e}"));
+    getrandom::fill(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The hash of a secret, as it is kept.

@@ -72,7 +72,8 @@ struct Row {
 
 impl Row {
     fn key(self) -> Key {
-        let list = |text: &str| text.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let list =
+            |text: &str| text.split(' ').filter(|s| !s.is_empty()).map(str::to_owned).collect::<Vec<_>>();
         Key {
             id: self.id,
             project: ProjectId(self.project),
@@ -192,8 +193,15 @@ mod tests {
         let secret = Secret::random().unwrap();
         let text = format!("msk_7_{}_{}", secret.reveal(), check_sum(7, secret.reveal()));
         assert_eq!(parse(&text), Some((7, secret.reveal())));
-        for wrong in ["", "msk", "msk_7", "msk_x_a_b", &text[1..], &text[..text.len() - 1], &text.replace("msk_7", "msk_8")]
-        {
+        for wrong in [
+            "",
+            "msk",
+            "msk_7",
+            "msk_x_a_b",
+            &text[1..],
+            &text[..text.len() - 1],
+            &text.replace("msk_7", "msk_8"),
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -31,7 +31,8 @@ pub async fn rights(web: &Web, session: &Session, project: ProjectId) -> Result<
     if session.admin {
         return Ok(Some(Role::Owner.rights(true)));
     }
-    let statement = Statement::new("SELECT role, payloads FROM web_members WHERE project = ?1 AND member = ?2");
+    let statement =
+        Statement::new("SELECT role, payloads FROM web_members WHERE project = ?1 AND member = ?2");
     let found = web.tables().read(statement.bind(project).bind(session.member)).await?;
     Ok(found.optional::<(Role, bool)>()?.map(|(role, payloads)| role.rights(payloads)))
 }
@@ -46,7 +47,13 @@ pub async fn members(web: &Web, project: ProjectId) -> Result<Vec<Member>> {
 }
 
 /// Adds a member or changes their role.
-pub async fn set_member(web: &Web, project: ProjectId, member: i64, role: Role, payloads: bool) -> Result<()> {
+pub async fn set_member(
+    web: &Web,
+    project: ProjectId,
+    member: i64,
+    role: Role,
+    payloads: bool,
+) -> Result<()> {
     let statement = Statement::new(
         "INSERT INTO web_members (project, member, role, payloads, since) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (project, member) DO UPDATE SET role = excluded.role, payloads = excluded.payloads",

@@ -14,7 +14,9 @@ mod users;
 pub use keys::{Key, NewKey, key, key_list, make_key, revoke_key};
 pub use members::{Member, members, remove_member, rights, set_member};
 pub use sessions::{LONGEST as SESSION_LONGEST, Session, end_others, end_session, session, sign_in};
-pub use setup::{check as check_setup, complete as complete_setup, link as setup_link, wanted as setup_wanted};
+pub use setup::{
+    check as check_setup, complete as complete_setup, link as setup_link, wanted as setup_wanted,
+};
 pub use users::{User, change_password, user};
 
 use mainspring_core::tables::{Migration, Result, Tables};

@@ -1,6 +1,7 @@
 //! Passwords: argon2id with the parameters OWASP asks for (19 MiB, two passes, one lane). Hashing
 //! takes memory and time by design, so only a few run at once and never on a thread that serves.
 
+use crate::access::random;
 use crate::problem::{Problem, Result};
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -42,8 +43,7 @@ pub async fn hash(password: &str) -> Result<String> {
     check(password)?;
     let password = password.to_owned();
     apart(move || {
-        let mut salt = [0; 16];
-        getrandom::fill(&mut salt).map_err(failed)?;
+        let salt = random::<16>()?;
         let salt = SaltString::encode_b64(&salt).map_err(failed)?;
         Ok(argon()?.hash_password(password.as_bytes(), &salt).map_err(failed)?.to_string())
     })

@@ -72,7 +72,8 @@ pub async fn sign_in(web: &Web, email: &str, password: &str, from: &str, agent: 
         wait_over(web, now, subject).await?;
     }
     let statement =
-        Statement::new("SELECT id, password FROM web_users WHERE email = ?1 AND disabled_at IS NULL").bind(email);
+        Statement::new("SELECT id, password FROM web_users WHERE email = ?1 AND disabled_at IS NULL")
+            .bind(email);
     let known: Option<(i64, String)> = web.tables().read(statement).await?.optional()?;
     let right = passwords::verify(password, known.as_ref().map(|(_, kept)| kept.clone())).await?;
     let Some((id, _)) = known.filter(|_| right) else {
@@ -113,7 +114,8 @@ fn wait(failures: u32) -> Duration {
 }
 
 async fn wait_over(web: &Web, now: Timestamp, subject: &str) -> Result<()> {
-    let statement = Statement::new("SELECT failures, last_at FROM web_tries WHERE subject = ?1").bind(subject);
+    let statement =
+        Statement::new("SELECT failures, last_at FROM web_tries WHERE subject = ?1").bind(subject);
     let Some((failures, last)) = web.tables().read(statement).await?.optional::<(u32, At)>()? else {
         return Ok(());
     };

@@ -34,7 +34,8 @@ pub async fn check(web: &Web, token: &str) -> Result<()> {
     if kept.is_some_and(|kept| same(&kept.0, &hash(token))) && wanted(web).await? {
         return Ok(());
     }
-    let text = "this link has been used or is not the newest; `mainspring up` prints a new one when it starts";
+    let text =
+        "this link has been used or is not the newest; `mainspring up` prints a new one when it starts";
     Err(Problem::forbidden(text))
 }
 

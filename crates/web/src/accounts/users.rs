@@ -27,7 +27,8 @@ pub fn read_email(text: &str) -> Result<String> {
     let wrong = || Problem::invalid("email", format!("{email:?} is not an address such as ada@example.com"));
     let (name, host) = email.split_once('@').ok_or_else(wrong)?;
     let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | ',' | ';' | '@');
-    if name.is_empty() || !host.contains('.') || email.len() > 200 || name.contains(bad) || host.contains(bad) {
+    if name.is_empty() || !host.contains('.') || email.len() > 200 || name.contains(bad) || host.contains(bad)
+    {
         return Err(wrong());
     }
     Ok(email)
@@ -43,7 +44,13 @@ pub fn read_name(text: &str) -> Result<String> {
 }
 
 /// The statement that makes a person; its answer is their number.
-pub(super) async fn insert(web: &Web, email: &str, name: &str, password: &str, admin: bool) -> Result<Statement> {
+pub(super) async fn insert(
+    web: &Web,
+    email: &str,
+    name: &str,
+    password: &str,
+    admin: bool,
+) -> Result<Statement> {
     let kept = passwords::hash(password).await?;
     Ok(Statement::new(
         "INSERT INTO web_users (email, name, password, admin, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -71,7 +78,12 @@ pub async fn change_password(web: &Web, id: i64, keep: &[u8], old: &str, new: &s
     }
     let kept = passwords::hash(new).await?;
     let write = Write::new()
-        .then(Statement::new("UPDATE web_users SET password = ?2 WHERE id = ?1").bind(id).bind(kept).expect_rows(1))
+        .then(
+            Statement::new("UPDATE web_users SET password = ?2 WHERE id = ?1")
+                .bind(id)
+                .bind(kept)
+                .expect_rows(1),
+        )
         .then(super::sessions::end_others_statement(id, keep));
     web.tables().write(write).await?;
     Ok(())
@@ -84,10 +96,14 @@ mod tests {
     #[test]
     fn addresses_and_names_are_read() {
         assert_eq!(read_email(" Ada@Example.com ").unwrap(), "ada@example.com");
-        for wrong in ["", "ada", "ada@", "@example.com", "ada@host", "a b@example.com", "a@b@c.d", "a@b.c\r\nx"] {
+        for wrong in
+            ["", "ada", "ada@", "@example.com", "ada@host", "a b@example.com", "a@b@c.d", "a@b.c\r\nx"]
+        {
             assert_eq!(read_email(wrong).unwrap_err().field.as_deref(), Some("email"), "{wrong:?}");
         }
         assert_eq!(read_name(" Ada ").unwrap(), "Ada");
-        assert!(read_name(" ").is_err() && read_name("a\nb").is_err() && read_name(&"x".repeat(101)).is_err());
+        assert!(
+            read_name(" ").is_err() && read_name("a\nb").is_err() && read_name(&"x".repeat(101)).is_err()
+        );
     }
 }

@@ -93,7 +93,16 @@ async fn live(
         Problem::too_many(format!("{STREAMS} streams are open already"), Duration::from_secs(10))
     })?;
     let closing = web.closing();
-    let tail = Tail { web, parts, caller: caller.0, after, ready: VecDeque::new(), looks: 0, closing, _permit: permit };
+    let tail = Tail {
+        web,
+        parts,
+        caller: caller.0,
+        after,
+        ready: VecDeque::new(),
+        looks: 0,
+        closing,
+        _permit: permit,
+    };
     Ok(Sse::new(unfold(tail, Tail::step)).keep_alive(KeepAlive::default()))
 }
 
@@ -137,7 +146,7 @@ impl Tail {
 
     async fn still_allowed(&mut self) -> bool {
         self.looks += 1;
-        if self.looks % LOOKS_PER_CHECK != 0 {
+        if !self.looks.is_multiple_of(LOOKS_PER_CHECK) {
             return true;
         }
         match MayRead::from_request_parts(&mut self.parts, &self.web).await {

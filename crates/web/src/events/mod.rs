@@ -31,7 +31,14 @@ pub struct EventView {
 impl From<Event> for EventView {
     fn from(e: Event) -> EventView {
         let new = e.event;
-        EventView { id: e.id, at: e.at, name: new.name, subject: new.subject, actor: new.actor, data: new.data }
+        EventView {
+            id: e.id,
+            at: e.at,
+            name: new.name,
+            subject: new.subject,
+            actor: new.actor,
+            data: new.data,
+        }
     }
 }
 

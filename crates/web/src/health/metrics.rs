@@ -34,7 +34,10 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
         out.sample("mainspring_jobs", &[("queue", queue), ("kind", kind), ("state", state.as_str())], n);
     }
 
-    out.family("mainspring_attempts_last_hour", "Attempts that ended in the last 60 minutes, by kind and outcome.");
+    out.family(
+        "mainspring_attempts_last_hour",
+        "Attempts that ended in the last 60 minutes, by kind and outcome.",
+    );
     let until = time::minute(now) + 1;
     let mut ended: BTreeMap<(String, AttemptOutcome), u64> = BTreeMap::new();
     for row in store.rollups(project, until - 60, until, GroupBy::Kind, false).await? {
@@ -45,7 +48,10 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
     }
 
     let queues = store.queues(project).await?;
-    out.family("mainspring_oldest_waiting_seconds", "For how long the job that has waited longest could have started.");
+    out.family(
+        "mainspring_oldest_waiting_seconds",
+        "For how long the job that has waited longest could have started.",
+    );
     for queue in queues.iter().filter(|q| q.name != ALL_QUEUES) {
         let waited = queue.oldest_waiting.map_or(0.0, |at| time::since(at, now).as_secs_f64());
         out.sample("mainspring_oldest_waiting_seconds", &[("queue", &queue.name)], waited);

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use mainspring::Client;
 use mainspring_core::ids::{BatchId, JobId};
 use mainspring_core::job::{Enqueued, JobState, NewJob, Unique, UniqueStates};
-use mainspring_core::retry::RetryPolicy;
 use mainspring_core::limits;
+use mainspring_core::retry::RetryPolicy;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -153,9 +153,13 @@ async fn enqueue(
 ) -> Result<(StatusCode, Json<EnqueuedView>)> {
     let mut job = body.job(caller.client(), "")?;
     if let Some(key) = headers.get(IDEMPOTENCY) {
-        let key = key.to_str().map_err(|_| Problem::invalid(IDEMPOTENCY, "holds more than printable ASCII"))?;
+        let key =
+            key.to_str().map_err(|_| Problem::invalid(IDEMPOTENCY, "holds more than printable ASCII"))?;
         if job.unique.is_some() {
-            return Err(Problem::invalid("unique", "cannot be given together with the header Idempotency-Key"));
+            return Err(Problem::invalid(
+                "unique",
+                "cannot be given together with the header Idempotency-Key",
+            ));
         }
         let key = format!("idempotency/{key}");
         job.unique = Some(Unique { key, period: Some(IDEMPOTENT), states: UniqueStates::ANY });
@@ -314,7 +318,10 @@ struct BulkBody {
 
 async fn bulk(caller: &MayRun, body: BulkBody, cancel: bool) -> Result<Json<BulkView>> {
     if body.ids.len() > limits::BATCH {
-        return Err(Problem::invalid("ids", format!("{} ids; at most {} go in one call", body.ids.len(), limits::BATCH)));
+        return Err(Problem::invalid(
+            "ids",
+            format!("{} ids; at most {} go in one call", body.ids.len(), limits::BATCH),
+        ));
     }
     let most = body.limit.unwrap_or(BULK);
     if !(1..=BULK_MOST).contains(&most) {

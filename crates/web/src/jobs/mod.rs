@@ -9,7 +9,9 @@ use crate::problem::{Problem, Result};
 use jiff::Timestamp;
 use mainspring::explain::{Explanation, explain};
 use mainspring_core::ids::{BatchId, JobId, ScheduleId};
-use mainspring_core::job::{Attempt, AttemptOutcome, ErrorRecord, JobRecord, JobState, LogLevel, LogLine, Origin, Progress};
+use mainspring_core::job::{
+    Attempt, AttemptOutcome, ErrorRecord, JobRecord, JobState, LogLevel, LogLine, Origin, Progress,
+};
 use mainspring_core::retry::RetryPolicy;
 use mainspring_core::store::{Bulk, JobFilter};
 use mainspring_core::{Json, limits, node, time};
@@ -300,7 +302,14 @@ pub struct LogView {
 
 impl From<LogLine> for LogView {
     fn from(l: LogLine) -> LogView {
-        LogView { attempt: l.attempt, seq: l.seq, at: l.at, level: l.level, message: l.message, fields: l.fields }
+        LogView {
+            attempt: l.attempt,
+            seq: l.seq,
+            at: l.at,
+            level: l.level,
+            message: l.message,
+            fields: l.fields,
+        }
     }
 }
 
@@ -317,7 +326,12 @@ async fn schedule_names(caller: &Caller, jobs: &[JobRecord]) -> Result<BTreeMap<
 }
 
 /// Jobs of the filter, the newest first.
-pub async fn list(caller: &Caller, filter: &JobFilter, cursor: Option<JobId>, limit: u32) -> Result<Page<JobView>> {
+pub async fn list(
+    caller: &Caller,
+    filter: &JobFilter,
+    cursor: Option<JobId>,
+    limit: u32,
+) -> Result<Page<JobView>> {
     let page = caller.client().store().jobs(caller.project_id(), filter, cursor, limit).await?;
     let names = schedule_names(caller, &page.rows).await?;
     Ok(Page::new(page.rows.iter().map(|job| JobView::of(job, &names)).collect(), page.next))
@@ -326,7 +340,8 @@ pub async fn list(caller: &Caller, filter: &JobFilter, cursor: Option<JobId>, li
 /// The page of jobs that an address asks for.
 pub async fn asked(caller: &Caller, query: &JobQuery) -> Result<Page<JobView>> {
     let filter = query.filter(caller).await?;
-    list(caller, &filter, listing::read("cursor", &query.cursor)?, listing::rows("limit", &query.limit)?).await
+    list(caller, &filter, listing::read("cursor", &query.cursor)?, listing::rows("limit", &query.limit)?)
+        .await
 }
 
 /// One job. Payload, output and step results only for those who may see them.
@@ -359,14 +374,21 @@ pub async fn one(caller: &Caller, id: JobId) -> Result<JobDetailView> {
 
 fn missing(id: JobId, e: mainspring::ClientError) -> Problem {
     match e {
-        mainspring::ClientError::Store(mainspring_core::StoreError::NotFound { .. }) => Problem::not_found("job", id),
+        mainspring::ClientError::Store(mainspring_core::StoreError::NotFound { .. }) => {
+            Problem::not_found("job", id)
+        }
         other => other.into(),
     }
 }
 
 /// Log lines after (attempt, seq), the oldest first; `next` is `attempt.seq` of the last line of a
 /// full page. Whoever follows a log passes the last line's again. Takes the right to see payloads.
-pub async fn logs(caller: &Caller, id: JobId, after: Option<(u32, u32)>, limit: u32) -> Result<Page<LogView>> {
+pub async fn logs(
+    caller: &Caller,
+    id: JobId,
+    after: Option<(u32, u32)>,
+    limit: u32,
+) -> Result<Page<LogView>> {
     let client = caller.client();
     client.job(id).await.map_err(|e| missing(id, e))?;
     let lines = client.store().logs(client.project(), id, after, limit).await?;

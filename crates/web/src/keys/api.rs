@@ -44,7 +44,11 @@ struct MadeKey {
 /// lacks, but `work`.
 #[utoipa::path(post, path = "/projects/{project}/keys", tag = "keys", operation_id = "make_key",
     security(("key" = ["manage"])), responses((status = 201, body = MadeKey)))]
-async fn make(State(web): State<Web>, caller: MayManage, Json(new): Json<NewKey>) -> Result<(StatusCode, Json<MadeKey>)> {
+async fn make(
+    State(web): State<Web>,
+    caller: MayManage,
+    Json(new): Json<NewKey>,
+) -> Result<(StatusCode, Json<MadeKey>)> {
     let (id, key) = super::make(&web, &caller, &new).await?;
     Ok((StatusCode::CREATED, Json(MadeKey { id, key })))
 }
@@ -52,7 +56,11 @@ async fn make(State(web): State<Web>, caller: MayManage, Json(new): Json<NewKey>
 /// Ends a key at once.
 #[utoipa::path(delete, path = "/projects/{project}/keys/{key}", tag = "keys", operation_id = "revoke_key",
     security(("key" = ["manage"])), responses((status = 204, description = "revoked")))]
-async fn revoke(State(web): State<Web>, caller: MayManage, Path((_project, key)): Path<(String, i64)>) -> Result<StatusCode> {
+async fn revoke(
+    State(web): State<Web>,
+    caller: MayManage,
+    Path((_project, key)): Path<(String, i64)>,
+) -> Result<StatusCode> {
     super::revoke(&web, &caller, key).await?;
     Ok(StatusCode::NO_CONTENT)
 }

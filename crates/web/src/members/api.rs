@@ -56,7 +56,11 @@ async fn set(
 /// Takes a member out of the project.
 #[utoipa::path(delete, path = "/projects/{project}/members/{member}", tag = "members", operation_id = "remove_member",
     security(("key" = ["manage"])), responses((status = 204, description = "removed")))]
-async fn remove(State(web): State<Web>, caller: MayManage, Path((_project, member)): Path<(String, i64)>) -> Result<StatusCode> {
+async fn remove(
+    State(web): State<Web>,
+    caller: MayManage,
+    Path((_project, member)): Path<(String, i64)>,
+) -> Result<StatusCode> {
     super::remove(&web, &caller, member).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -32,7 +32,14 @@ pub struct MemberView {
 
 impl From<Member> for MemberView {
     fn from(m: Member) -> MemberView {
-        MemberView { id: m.member, email: m.email, name: m.name, role: m.role, payloads: m.payloads, since: m.since.0 }
+        MemberView {
+            id: m.member,
+            email: m.email,
+            name: m.name,
+            role: m.role,
+            payloads: m.payloads,
+            since: m.since.0,
+        }
     }
 }
 
@@ -45,7 +52,9 @@ pub async fn list(web: &Web, caller: &Caller) -> Result<Vec<MemberView>> {
 fn role_of(caller: &Caller, members: &[MemberView]) -> Role {
     match &caller.via {
         Via::Session(session) if session.admin => Role::Owner,
-        Via::Session(session) => members.iter().find(|m| m.id == session.member).map_or(Role::Viewer, |m| m.role),
+        Via::Session(session) => {
+            members.iter().find(|m| m.id == session.member).map_or(Role::Viewer, |m| m.role)
+        }
         Via::Key(..) => Role::Admin,
     }
 }

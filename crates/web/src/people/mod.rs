@@ -63,7 +63,11 @@ async fn home(State(web): State<Web>, person: Result<Person>) -> Result<Response
     Err(Problem::forbidden("you belong to no project yet; ask an admin to invite you"))
 }
 
-async fn setup_page(State(web): State<Web>, headers: HeaderMap, Path(token): Path<String>) -> Result<Response> {
+async fn setup_page(
+    State(web): State<Web>,
+    headers: HeaderMap,
+    Path(token): Path<String>,
+) -> Result<Response> {
     accounts::check_setup(&web, &token).await?;
     let frame = Frame::outside(&web, &headers, "First account");
     frame::page(&SetupPage { frame, email: String::new(), name: String::new(), problem: None })
@@ -84,7 +88,8 @@ async fn setup(
 ) -> Result<Response> {
     accounts::check_setup(&web, &token).await?;
     let done =
-        accounts::complete_setup(&web, &token, &form.email, &form.name, &form.password, &agent(&headers)).await;
+        accounts::complete_setup(&web, &token, &form.email, &form.name, &form.password, &agent(&headers))
+            .await;
     match done {
         Ok(secret) => Ok(signed_in(&web, secret.reveal(), "/")),
         Err(problem) if problem.field.is_some() => {

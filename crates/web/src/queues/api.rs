@@ -13,7 +13,11 @@ use utoipa_axum::routes;
 
 /// Their routes, described.
 pub fn routes() -> OpenApiRouter<Web> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one, set)).routes(routes!(pause)).routes(routes!(resume))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(one, set))
+        .routes(routes!(pause))
+        .routes(routes!(resume))
 }
 
 /// Queues.
@@ -76,7 +80,10 @@ async fn pause(
 /// Ends a queue's pause.
 #[utoipa::path(post, path = "/projects/{project}/queues/{queue}/resume", tag = "queues", operation_id = "resume_queue",
     security(("key" = ["change"])), responses((status = 200, body = QueueView)))]
-async fn resume(caller: MayChange, Path((_project, queue)): Path<(String, String)>) -> Result<Json<QueueView>> {
+async fn resume(
+    caller: MayChange,
+    Path((_project, queue)): Path<(String, String)>,
+) -> Result<Json<QueueView>> {
     super::one(&caller, &queue).await?;
     caller.client().resume_queue(&queue).await?;
     Ok(Json(super::one(&caller, &queue).await?))

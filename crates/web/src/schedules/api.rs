@@ -60,7 +60,10 @@ async fn list(caller: MayRead, Query(query): Query<ListQuery>) -> Result<Json<Pa
 /// One schedule.
 #[utoipa::path(get, path = "/projects/{project}/schedules/{schedule}", tag = "schedules", operation_id = "show_schedule",
     security(("key" = ["read"])), responses((status = 200, body = ScheduleView)))]
-async fn one(caller: MayRead, Path((_project, schedule)): Path<(String, String)>) -> Result<Json<ScheduleView>> {
+async fn one(
+    caller: MayRead,
+    Path((_project, schedule)): Path<(String, String)>,
+) -> Result<Json<ScheduleView>> {
     Ok(Json(super::one(&caller, &schedule).await?))
 }
 
@@ -105,7 +108,10 @@ async fn pause(
 /// Ends a schedule's pause.
 #[utoipa::path(post, path = "/projects/{project}/schedules/{schedule}/resume", tag = "schedules", operation_id = "resume_schedule",
     security(("key" = ["change"])), responses((status = 200, body = ScheduleView)))]
-async fn resume(caller: MayChange, Path((_project, schedule)): Path<(String, String)>) -> Result<Json<ScheduleView>> {
+async fn resume(
+    caller: MayChange,
+    Path((_project, schedule)): Path<(String, String)>,
+) -> Result<Json<ScheduleView>> {
     caller.client().resume_schedule(&schedule).await?;
     Ok(Json(super::one(&caller, &schedule).await?))
 }
@@ -120,7 +126,10 @@ struct RunView {
 /// Enqueues the schedule's job now. It never counts as a fire, and the next fire stays where it is.
 #[utoipa::path(post, path = "/projects/{project}/schedules/{schedule}/run", tag = "schedules", operation_id = "run_schedule",
     security(("key" = ["run"])), responses((status = 201, body = RunView)))]
-async fn run(caller: MayRun, Path((_project, schedule)): Path<(String, String)>) -> Result<(StatusCode, Json<RunView>)> {
+async fn run(
+    caller: MayRun,
+    Path((_project, schedule)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<RunView>)> {
     let made = caller.client().run_now(&schedule).await?;
     Ok((StatusCode::CREATED, Json(RunView { job: made.id.0 })))
 }
@@ -281,6 +290,8 @@ async fn backfill(
     let made = caller.client().backfill(&schedule, body.from, body.until, &body.again).await?;
     Ok(Json(match made {
         None => BackfillView { batch: None, jobs: 0 },
-        Some((batch, jobs)) => BackfillView { batch: Some(batch.0), jobs: jobs.iter().filter(|j| !j.duplicate).count() as u64 },
+        Some((batch, jobs)) => {
+            BackfillView { batch: Some(batch.0), jobs: jobs.iter().filter(|j| !j.duplicate).count() as u64 }
+        }
     }))
 }

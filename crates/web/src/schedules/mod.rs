@@ -5,6 +5,7 @@ pub mod api;
 use crate::access::{Caller, Right};
 use crate::listing::Page;
 use crate::problem::{Problem, Result};
+use http::StatusCode;
 use jiff::Timestamp;
 use mainspring::stats::{Health, health};
 use mainspring_core::code::Code;
@@ -198,8 +199,8 @@ pub async fn next(caller: &Caller, name: &str, n: usize) -> Result<PreviewView> 
 /// Reads a rule. Its trigger may be an object, or text as on the command line: `daily at 09:30`.
 pub fn read_spec(name: &str, mut rule: Value) -> Result<ScheduleSpec> {
     let wrong = |field: &str, text: String| {
-        let mut problem = Problem::invalid(field, text);
-        problem.code = Code::BAD_SCHEDULE.to_string();
+        let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Code::BAD_SCHEDULE, text);
+        problem.field = Some(field.to_owned());
         problem
     };
     let Some(fields) = rule.as_object_mut() else {
@@ -283,7 +284,13 @@ pub async fn history(
             .collect(),
         ledger: ledger
             .into_iter()
-            .map(|r| LedgerView { first: r.first, last: r.last, count: r.count, outcome: r.outcome, reason: r.reason })
+            .map(|r| LedgerView {
+                first: r.first,
+                last: r.last,
+                count: r.count,
+                outcome: r.outcome,
+                reason: r.reason,
+            })
             .collect(),
     })
 }

@@ -45,7 +45,8 @@ pub async fn throughput(caller: &Caller, minutes: i64, points: usize) -> Result<
         .rollups(client.project(), first * minutes, (last + 1) * minutes, GroupBy::Nothing, true)
         .await?;
     let at = |n: i64| time::from_micros(n * minutes * time::MINUTE);
-    let mut series: Vec<PointView> = (first..=last).map(|n| PointView { at: at(n), ..PointView::default() }).collect();
+    let mut series: Vec<PointView> =
+        (first..=last).map(|n| PointView { at: at(n), ..PointView::default() }).collect();
     for row in rows {
         let place = usize::try_from(row.minute.div_euclid(minutes) - first).ok();
         let Some(point) = place.and_then(|place| series.get_mut(place)) else { continue };

@@ -109,10 +109,12 @@ impl Owned {
         let job = json!({ "kind": "echo", "queue": queue, "payload": { "of": project } });
         let job = world.post(&at("/jobs"), &key, job).await.expect(201)["id"].to_string();
         let schedule = format!("nightly-of-{project}");
-        let rule = json!({ "trigger": "every 1m", "job": { "kind": "echo" }, "starts_at": "2020-01-01T00:00:00Z" });
+        let rule =
+            json!({ "trigger": "every 1m", "job": { "kind": "echo" }, "starts_at": "2020-01-01T00:00:00Z" });
         world.call("PUT", &at(&format!("/schedules/{schedule}")), &key, Some(&rule)).await.expect(201);
         let stretch = json!({ "from": "2020-01-02T00:00:00Z", "until": "2020-01-02T00:03:00Z" });
-        let made = world.post(&at(&format!("/schedules/{schedule}/backfill")), &key, stretch).await.expect(200);
+        let made =
+            world.post(&at(&format!("/schedules/{schedule}/backfill")), &key, stretch).await.expect(200);
         let (member, _) = world.member(project, &format!("{project}@example.com"), Role::Member, false).await;
         let (revoked, _) = world.key_until(project, &[Right::Read], None).await;
         Owned(vec![
@@ -157,11 +159,20 @@ async fn the_document_names_every_route() {
     for route in &routes {
         let parameters = route.described["parameters"].as_array().unwrap();
         for part in route.path.split('/').filter_map(|p| p.strip_prefix('{')?.strip_suffix('}')) {
-            let found = parameters.iter().filter(|p| p["name"] == part && p["in"] == "path" && p["required"] == true);
+            let found =
+                parameters.iter().filter(|p| p["name"] == part && p["in"] == "path" && p["required"] == true);
             assert_eq!(found.count(), 1, "{} {}: {part}: {parameters:?}", route.method, route.path);
         }
-        assert_eq!(route.described["requestBody"].is_object(), body(route).is_some() || takes_a_note(route), "{}", route.id);
-        assert!(!route.described["summary"].as_str().unwrap_or("").is_empty() || route.described["description"].is_string());
+        assert_eq!(
+            route.described["requestBody"].is_object(),
+            body(route).is_some() || takes_a_note(route),
+            "{}",
+            route.id
+        );
+        assert!(
+            !route.described["summary"].as_str().unwrap_or("").is_empty()
+                || route.described["description"].is_string()
+        );
     }
     references(&document, &document);
 }
@@ -267,7 +278,10 @@ async fn what_another_project_owns_is_not_found_in_mine() {
     let (batch, schedule) = (foreign.fill("{batch}", None), foreign.fill("{schedule}", None));
     let listed = world.get(&format!("/api/v1/projects/default/jobs?batch={batch}"), &key).await.expect(200);
     assert_eq!(listed["items"], json!([]));
-    world.get(&format!("/api/v1/projects/default/jobs?schedule={schedule}"), &key).await.refused(404, "MS0021");
+    world
+        .get(&format!("/api/v1/projects/default/jobs?schedule={schedule}"), &key)
+        .await
+        .refused(404, "MS0021");
     let ids = json!({ "ids": [foreign.fill("{job}", None).parse::<i64>().unwrap()] });
     let did = world.post("/api/v1/projects/default/jobs/cancel", &key, ids).await.expect(200);
     assert_eq!(did["changed"], 0);

@@ -103,14 +103,29 @@ async fn a_job_that_ran_shows_its_attempts_output_and_log() {
     let job = world.enqueue("echo", json!({ "n": 1 })).await;
     world.until(job, JobState::Completed).await;
     let shown = world.get(&format!("{JOBS}/{job}"), &key).await.expect(200);
-    assert_eq!((&shown["output"], &shown["attempts"][0]["outcome"]), (&json!({ "n": 1 }), &json!("succeeded")));
+    assert_eq!(
+        (&shown["output"], &shown["attempts"][0]["outcome"]),
+        (&json!({ "n": 1 }), &json!("succeeded"))
+    );
     assert_eq!(shown["explain"]["reasons"][0]["word"], "final");
     assert!(shown["took_ms"].is_u64() && shown["node"].is_string(), "{shown}");
-    let lines = world.get(&format!("{JOBS}/{job}/logs"), &key).await.expect(200);
-    let texts: Vec<&str> = lines["items"].as_array().unwrap().iter().map(|l| l["message"].as_str().unwrap()).collect();
+    let mut lines = Value::Null;
+    // Lines are written a moment after the end that they tell of.
+    for _ in 0..500 {
+        lines = world.get(&format!("{JOBS}/{job}/logs"), &key).await.expect(200);
+        if lines["items"].as_array().unwrap().len() == 2 {
+            break;
+        }
+        crate::support::nap(10).await;
+    }
+    let texts: Vec<&str> =
+        lines["items"].as_array().unwrap().iter().map(|l| l["message"].as_str().unwrap()).collect();
     assert_eq!(texts, ["first line", "payload {\"n\":1}"]);
     let first = world.get(&format!("{JOBS}/{job}/logs?limit=1"), &key).await.expect(200);
-    let rest = world.get(&format!("{JOBS}/{job}/logs?after={}", first["next"].as_str().unwrap()), &key).await.expect(200);
+    let rest = world
+        .get(&format!("{JOBS}/{job}/logs?after={}", first["next"].as_str().unwrap()), &key)
+        .await
+        .expect(200);
     assert_eq!(rest["items"], json!([lines["items"][1]]));
     world.get(&format!("{JOBS}/{job}/logs?after=1"), &key).await.refused(422, "MS0020");
     world.get(&format!("{JOBS}/999999/logs"), &key).await.refused(404, "MS0021");
@@ -122,7 +137,10 @@ async fn one_job_is_cancelled_and_run_again() {
     let key = world.key("default", &Right::ALL).await;
     let hanging = world.enqueue("hang", json!(null)).await;
     world.until(hanging, JobState::Running).await;
-    let did = world.post(&format!("{JOBS}/{hanging}/cancel"), &key, json!({ "reason": "wrong file" })).await.expect(200);
+    let did = world
+        .post(&format!("{JOBS}/{hanging}/cancel"), &key, json!({ "reason": "wrong file" }))
+        .await
+        .expect(200);
     assert_eq!(did["changed"], true);
     world.until(hanging, JobState::Cancelled).await;
     // A body is not needed.
@@ -147,13 +165,15 @@ async fn one_job_is_cancelled_and_run_again() {
 async fn many_are_cancelled_and_run_again_within_a_cap() {
     let world = World::still().await;
     let key = world.key("default", &Right::ALL).await;
-    let jobs: Vec<Value> = (0..30).map(|i| json!({ "kind": "echo", "queue": if i < 20 { "a" } else { "b" } })).collect();
+    let jobs: Vec<Value> =
+        (0..30).map(|i| json!({ "kind": "echo", "queue": if i < 20 { "a" } else { "b" } })).collect();
     world.post(&format!("{JOBS}/many"), &key, json!({ "jobs": jobs })).await.expect(201);
     let cancel = format!("{JOBS}/cancel");
     // Everything is meant only if that is said.
     assert_eq!(world.post(&cancel, &key, json!({})).await.refused(422, "MS0020")["field"], "all");
     world.post(&cancel, &key, json!({ "queue": "a", "limit": 10_001 })).await.refused(422, "MS0020");
-    let did = world.post(&cancel, &key, json!({ "queue": "a", "limit": 15, "reason": "stop" })).await.expect(200);
+    let did =
+        world.post(&cancel, &key, json!({ "queue": "a", "limit": 15, "reason": "stop" })).await.expect(200);
     assert_eq!(did["changed"], 15);
     let rest = json!({ "queue": "a", "cursor": did["next"] });
     let did = world.post(&cancel, &key, rest).await.expect(200);
@@ -163,7 +183,10 @@ async fn many_are_cancelled_and_run_again_within_a_cap() {
         async move { ids(&world.get(&format!("{JOBS}?state={state}&limit=100"), key).await.expect(200)).len() }
     };
     assert_eq!((left("cancelled").await, left("available").await), (20, 10));
-    let did = world.post(&format!("{JOBS}/retry"), &key, json!({ "states": ["cancelled"], "queue": "a" })).await.expect(200);
+    let did = world
+        .post(&format!("{JOBS}/retry"), &key, json!({ "states": ["cancelled"], "queue": "a" }))
+        .await
+        .expect(200);
     assert_eq!((&did["changed"], left("available").await), (&json!(20), 30));
     let did = world.post(&cancel, &key, json!({ "all": true })).await.expect(200);
     assert_eq!((&did["changed"], left("available").await), (&json!(30), 0));

@@ -23,7 +23,8 @@ impl Reader {
             request.headers_mut().insert("last-event-id", last.parse().unwrap());
         }
         let opened = world.open(request).await;
-        assert_eq!((opened.status().as_u16(), &opened.headers()[header::CONTENT_TYPE]), (200, "text/event-stream"));
+        assert_eq!(opened.status().as_u16(), 200);
+        assert_eq!(opened.headers()[header::CONTENT_TYPE], "text/event-stream");
         Reader { body: opened.into_body(), text: String::new() }
     }
 
@@ -33,7 +34,9 @@ impl Reader {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
                 self.text = rest;
-                let line = |name: &str| event.lines().find_map(|l| l.strip_prefix(name)).map(|l| l.trim().to_owned());
+                let line = |name: &str| {
+                    event.lines().find_map(|l| l.strip_prefix(name)).map(|l| l.trim().to_owned())
+                };
                 let Some(data) = line("data:") else { continue };
                 return Some((line("id:")?, line("event:")?, serde_json::from_str(&data).unwrap()));
             }
@@ -56,7 +59,10 @@ async fn events_come_as_they_happen_and_none_is_missed_on_coming_back() {
     let mut reader = Reader::open(&world, &key, None).await;
     pause(&world, "first").await;
     let (id, name, data) = reader.next().await.unwrap();
-    assert_eq!((name.as_str(), &data["subject"], &data["actor"]), ("queue.paused", &json!("queue/first"), &json!("test")));
+    assert_eq!(
+        (name.as_str(), &data["subject"], &data["actor"]),
+        ("queue.paused", &json!("queue/first"), &json!("test"))
+    );
     assert_eq!(data["id"].to_string(), id);
     drop(reader);
     for queue in ["second", "third"] {
@@ -70,10 +76,14 @@ async fn events_come_as_they_happen_and_none_is_missed_on_coming_back() {
     for queue in ["second", "third", "fourth"] {
         assert_eq!(reader.next().await.unwrap().2["subject"], format!("queue/{queue}"));
     }
-    let listed = world.get(&format!("/api/v1/projects/default/events?after={id}&limit=2"), &key).await.expect(200);
+    let listed =
+        world.get(&format!("/api/v1/projects/default/events?after={id}&limit=2"), &key).await.expect(200);
     let subjects: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|e| &e["subject"]).collect();
     assert_eq!(subjects, ["queue/second", "queue/third"]);
-    let rest = world.get(&format!("/api/v1/projects/default/events?after={}", listed["next"].as_str().unwrap()), &key).await.expect(200);
+    let rest = world
+        .get(&format!("/api/v1/projects/default/events?after={}", listed["next"].as_str().unwrap()), &key)
+        .await
+        .expect(200);
     assert_eq!((&rest["items"][0]["subject"], &rest["next"]), (&json!("queue/fourth"), &json!(null)));
     world.get(&format!("{LIVE}?after=x"), &key).await.refused(422, "MS0020");
 }
@@ -88,7 +98,8 @@ async fn a_stream_ends_with_the_key_it_was_opened_with() {
     let project = world.client.project();
     mainspring_web::accounts::revoke_key(&world.web, project, id).await.unwrap();
     // What happens from now on is not for it; within moments it is told so by the end.
-    let ended = tokio::time::timeout(Duration::from_secs(8), async { while reader.next().await.is_some() {} }).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(8), async { while reader.next().await.is_some() {} }).await;
     assert!(ended.is_ok(), "the stream goes on without a key");
 }
 

@@ -17,8 +17,12 @@ async fn a_queue_is_set_paused_and_resumed() {
     world.call("PUT", &at("/queues/mail"), &key, Some(&json!({ "max_running": 2 }))).await.expect(200);
     let refused = world.call("PUT", &at("/queues/mail"), &key, Some(&json!({ "max_running": 0 }))).await;
     assert_eq!(refused.refused(422, "MS0020")["field"], "max_running");
-    let paused = world.post(&at("/queues/mail/pause"), &key, json!({ "note": "migration" })).await.expect(200);
-    assert_eq!((&paused["paused"]["note"], &paused["settings"]["max_running"]), (&json!("migration"), &json!(2)));
+    let paused =
+        world.post(&at("/queues/mail/pause"), &key, json!({ "note": "migration" })).await.expect(200);
+    assert_eq!(
+        (&paused["paused"]["note"], &paused["settings"]["max_running"]),
+        (&json!("migration"), &json!(2))
+    );
     let resumed = world.call("POST", &at("/queues/mail/resume"), &key, None).await.expect(200);
     assert_eq!(resumed["paused"], json!(null));
     world.post(&at("/queues/nowhere/pause"), &key, json!({})).await.refused(404, "MS0021");
@@ -31,16 +35,28 @@ async fn a_key_is_made_with_no_more_than_its_maker_has() {
     let more = json!({ "name": "more", "rights": ["read", "payloads"] });
     let refused = world.post(&at("/keys"), &manager, more).await.refused(403, "MS0041");
     assert!(refused["detail"].as_str().unwrap().contains("payloads"), "{refused}");
-    let made = world.post(&at("/keys"), &manager, json!({ "name": "worker", "rights": ["read", "work"] })).await.expect(201);
+    let made = world
+        .post(&at("/keys"), &manager, json!({ "name": "worker", "rights": ["read", "work"] }))
+        .await
+        .expect(201);
     let text = made["key"].as_str().unwrap();
     world.get(&at("/jobs"), text).await.expect(200);
-    world.post(&at("/keys"), &manager, json!({ "name": "worker", "rights": ["read"] })).await.refused(409, "MS0022");
-    let problem = world.post(&at("/keys"), &manager, json!({ "name": "none", "rights": [] })).await.refused(422, "MS0020");
+    world
+        .post(&at("/keys"), &manager, json!({ "name": "worker", "rights": ["read"] }))
+        .await
+        .refused(409, "MS0022");
+    let problem = world
+        .post(&at("/keys"), &manager, json!({ "name": "none", "rights": [] }))
+        .await
+        .refused(422, "MS0020");
     assert_eq!(problem["field"], "rights");
     let listed = world.get(&at("/keys"), &manager).await.expect(200);
     let found = listed["items"].as_array().unwrap().iter().find(|k| k["name"] == "worker").unwrap().clone();
     assert_eq!((&found["id"], &found["rights"]), (&made["id"], &json!(["read", "work"])));
-    assert!(found["made_by"].as_str().unwrap().starts_with("key/") && found["used_at"].is_string(), "{found}");
+    assert!(
+        found["made_by"].as_str().unwrap().starts_with("key/") && found["used_at"].is_string(),
+        "{found}"
+    );
     world.call("DELETE", &at(&format!("/keys/{}", made["id"])), &manager, None).await.expect(204);
     world.call("DELETE", &at(&format!("/keys/{}", made["id"])), &manager, None).await.refused(404, "MS0021");
     // The name is free again.
@@ -56,7 +72,9 @@ async fn owners_are_made_by_owners_and_the_last_one_stays() {
     let (stranger, _) = world.member("other", "stranger@example.com", Role::Owner, false).await;
     let set = |id: i64, role: &'static str, auth: &str| {
         let (world, auth) = (&world, auth.to_owned());
-        async move { world.call("PUT", &at(&format!("/members/{id}")), &auth, Some(&json!({ "role": role }))).await }
+        async move {
+            world.call("PUT", &at(&format!("/members/{id}")), &auth, Some(&json!({ "role": role }))).await
+        }
     };
     set(member, "viewer", &as_member).await.refused(403, "MS0041");
     assert_eq!(set(member, "admin", &as_admin).await.expect(200)["role"], "admin");
@@ -74,7 +92,12 @@ async fn owners_are_made_by_owners_and_the_last_one_stays() {
     world.call("DELETE", &at(&format!("/members/{admin}")), &as_member, None).await.expect(204);
     world.get(&at("/members"), &as_admin).await.refused(404, "MS0021");
     let listed = world.get(&at("/members"), &as_member).await.expect(200);
-    let roles: Vec<(&str, &str)> = listed["items"].as_array().unwrap().iter().map(|m| (m["email"].as_str().unwrap(), m["role"].as_str().unwrap())).collect();
+    let roles: Vec<(&str, &str)> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| (m["email"].as_str().unwrap(), m["role"].as_str().unwrap()))
+        .collect();
     assert_eq!(roles, [("member@example.com", "owner"), ("owner@example.com", "member")]);
 }
 
@@ -115,7 +138,10 @@ async fn figures_health_and_nodes_tell_what_ran() {
     assert_eq!((items.len(), sum("good"), sum("bad")), (2, 2, 1));
     world.get(&at("/throughput?points=0"), &key).await.refused(422, "MS0020");
     let nodes = world.get(&at("/nodes"), &key).await.expect(200);
-    assert_eq!((&nodes["items"][0]["name"], &nodes["items"][0]["alive"]), (&json!("test node"), &json!(true)));
+    assert_eq!(
+        (&nodes["items"][0]["name"], &nodes["items"][0]["alive"]),
+        (&json!("test node"), &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -130,8 +156,11 @@ async fn the_audit_log_is_what_somebody_did_the_newest_first() {
     let events = world.get(&at("/events"), &key).await.expect(200);
     assert!(events["items"].as_array().unwrap().iter().any(|e| e["name"] == "job.failed"), "{events}");
     let first = world.get(&at("/audit?limit=2"), &key).await.expect(200);
-    let subjects = |page: &Value| page["items"].as_array().unwrap().iter().map(|e| e["subject"].clone()).collect::<Vec<_>>();
+    let subjects = |page: &Value| {
+        page["items"].as_array().unwrap().iter().map(|e| e["subject"].clone()).collect::<Vec<_>>()
+    };
     assert_eq!(subjects(&first), ["queue/c", "queue/b"]);
-    let second = world.get(&at(&format!("/audit?cursor={}", first["next"].as_str().unwrap())), &key).await.expect(200);
+    let second =
+        world.get(&at(&format!("/audit?cursor={}", first["next"].as_str().unwrap())), &key).await.expect(200);
     assert_eq!((subjects(&second), &second["next"]), (vec![json!("queue/a")], &json!(null)));
 }

@@ -11,11 +11,16 @@ use serde_json::{Value, json};
 async fn no_secret_is_in_the_file_or_in_an_answer() {
     let world = World::still().await;
     let link = accounts::setup_link(&world.web).await.unwrap().unwrap();
-    let made = accounts::complete_setup(&world.web, link.reveal(), EMAIL, "Ada", PASSWORD, "test").await.unwrap();
-    let signed = world.form("/sign-in", "", &format!("email={EMAIL}&password={}", PASSWORD.replace(' ', "+"))).await;
+    let made =
+        accounts::complete_setup(&world.web, link.reveal(), EMAIL, "Ada", PASSWORD, "test").await.unwrap();
+    let signed =
+        world.form("/sign-in", "", &format!("email={EMAIL}&password={}", PASSWORD.replace(' ', "+"))).await;
     let session = signed.header("set-cookie").split(['=', ';']).nth(1).unwrap().to_owned();
     let new = json!({ "name": "deploy", "rights": ["read", "run"] });
-    let key = world.post("/api/v1/projects/default/keys", &session, new).await.expect(201)["key"].as_str().unwrap().to_owned();
+    let key = world.post("/api/v1/projects/default/keys", &session, new).await.expect(201)["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     world.form("/sign-in", "", &format!("email={EMAIL}&password=wrong+password+here")).await;
     let secret = key.split('_').nth(2).unwrap();
     let secrets = [PASSWORD, "wrong password here", link.reveal(), made.reveal(), &session, secret];
@@ -53,14 +58,18 @@ async fn payloads_outputs_and_logs_take_a_right_of_their_own() {
     let world = World::running().await;
     let job = world.enqueue("echo", json!({ "iban": "DE00 1234" })).await;
     world.until(job, JobState::Completed).await;
-    let rule = json!({ "trigger": "every 1h", "job": { "kind": "echo", "payload": { "iban": "DE00 1234" } } });
+    let rule =
+        json!({ "trigger": "every 1h", "job": { "kind": "echo", "payload": { "iban": "DE00 1234" } } });
     let all = world.key("default", &Right::ALL).await;
     let schedule = "/api/v1/projects/default/schedules/nightly";
     world.call("PUT", schedule, &all, Some(&rule)).await.expect(201);
     let path = format!("/api/v1/projects/default/jobs/{job}");
 
     let open = world.get(&path, &all).await.expect(200);
-    assert_eq!((&open["payload"]["iban"], &open["output"]["iban"]), (&json!("DE00 1234"), &json!("DE00 1234")));
+    assert_eq!(
+        (&open["payload"]["iban"], &open["output"]["iban"]),
+        (&json!("DE00 1234"), &json!("DE00 1234"))
+    );
     assert!(open.get("payload_hidden").is_none());
     assert_eq!(world.get(schedule, &all).await.expect(200)["spec"]["job"]["payload"]["iban"], "DE00 1234");
 
@@ -72,7 +81,13 @@ async fn payloads_outputs_and_logs_take_a_right_of_their_own() {
         assert_eq!(hidden["payload_hidden"], true);
         assert!(hidden.get("payload").is_none() && hidden.get("output").is_none());
         world.get(&format!("{path}/logs"), auth).await.refused(403, "MS0041");
-        for path in [path.as_str(), schedule, "/api/v1/projects/default/jobs", "/api/v1/projects/default/schedules", "/api/v1/projects/default/events"] {
+        for path in [
+            path.as_str(),
+            schedule,
+            "/api/v1/projects/default/jobs",
+            "/api/v1/projects/default/schedules",
+            "/api/v1/projects/default/events",
+        ] {
             let text = world.get(path, auth).await.text;
             assert!(!text.contains("DE00"), "{path}: {text}");
         }
@@ -99,7 +114,10 @@ async fn every_answer_tells_browsers_what_they_may_not_do() {
         let answer = world.get(path, auth).await;
         assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text);
         let csp = answer.header("content-security-policy");
-        assert!(csp.contains("default-src 'self'") && csp.contains("frame-ancestors 'none'"), "{path}: {csp}");
+        assert!(
+            csp.contains("default-src 'self'") && csp.contains("frame-ancestors 'none'"),
+            "{path}: {csp}"
+        );
         assert!(!csp.contains("unsafe"), "{path}: {csp}");
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("referrer-policy"), "same-origin", "{path}");
@@ -112,18 +130,24 @@ async fn every_answer_tells_browsers_what_they_may_not_do() {
 async fn hostile_names_come_back_as_they_were_and_break_nothing() {
     let world = World::still().await;
     let key = world.key("default", &Right::ALL).await;
-    let names = ["'; DROP TABLE jobs; --", "<script>alert(1)</script>", "a/b?c#d%41", "\u{202e}evil", "..", "%s%n{}"];
+    let names =
+        ["'; DROP TABLE jobs; --", "<script>alert(1)</script>", "a/b?c#d%41", "\u{202e}evil", "..", "%s%n{}"];
     for name in names {
         let job = json!({ "kind": "echo", "queue": name, "key": name });
         let made = world.post("/api/v1/projects/default/jobs", &key, job).await.expect(201);
-        let shown = world.get(&format!("/api/v1/projects/default/jobs/{}", made["id"]), &key).await.expect(200);
+        let shown =
+            world.get(&format!("/api/v1/projects/default/jobs/{}", made["id"]), &key).await.expect(200);
         assert_eq!((&shown["queue"], &shown["key"]), (&json!(name), &json!(name)));
     }
     let queues = world.get("/api/v1/projects/default/queues", &key).await.expect(200);
-    let mut seen: Vec<&str> = queues["items"].as_array().unwrap().iter().map(|q| q["name"].as_str().unwrap()).collect();
+    let mut seen: Vec<&str> =
+        queues["items"].as_array().unwrap().iter().map(|q| q["name"].as_str().unwrap()).collect();
     let mut wanted = names;
     seen.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(seen, wanted);
-    let _: Value = world.get("/api/v1/projects/default/queues/%27%3B%20DROP%20TABLE%20jobs%3B%20--", &key).await.expect(200);
+    let _: Value = world
+        .get("/api/v1/projects/default/queues/%27%3B%20DROP%20TABLE%20jobs%3B%20--", &key)
+        .await
+        .expect(200);
 }

@@ -18,7 +18,9 @@ async fn keys_that_are_mistyped_revoked_or_expired_open_nothing() {
     // The check sum is right, the secret another's.
     let (second, of_second) = world.key_until("default", &Right::ALL, None).await;
     let swapped = of_second.replacen(&format!("msk_{second}_"), &format!("msk_{id}_"), 1);
-    for wrong in [mistyped.as_str(), &swapped, "msk_", "msk_1_x_y", &key.to_uppercase().replacen("MSK", "msk", 1)] {
+    for wrong in
+        [mistyped.as_str(), &swapped, "msk_", "msk_1_x_y", &key.to_uppercase().replacen("MSK", "msk", 1)]
+    {
         world.get(JOBS, wrong).await.refused(401, "MS0040");
     }
     world.call("DELETE", &format!("/api/v1/projects/default/keys/{second}"), &key, None).await.expect(204);
@@ -30,9 +32,14 @@ async fn keys_that_are_mistyped_revoked_or_expired_open_nothing() {
 
 #[tokio::test]
 async fn a_sessions_cookie_is_for_this_site_and_no_script() {
-    let world = World::with(|c| mainspring_web::Config { public_url: Some("https://jobs.example.com".into()), ..c }, false).await;
+    let world = World::with(
+        |c| mainspring_web::Config { public_url: Some("https://jobs.example.com".into()), ..c },
+        false,
+    )
+    .await;
     world.admin().await;
-    let signed = world.form("/sign-in", "", &format!("email={EMAIL}&password={}", PASSWORD.replace(' ', "+"))).await;
+    let signed =
+        world.form("/sign-in", "", &format!("email={EMAIL}&password={}", PASSWORD.replace(' ', "+"))).await;
     assert_eq!(signed.status.as_u16(), 303, "{}", signed.text);
     let cookie = signed.header("set-cookie").to_owned();
     for flag in ["mainspring_session=", "HttpOnly", "SameSite=Lax", "Secure", "Path=/"] {

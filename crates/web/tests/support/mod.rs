@@ -138,7 +138,13 @@ impl World {
     }
 
     /// A request with a key (`msk_…`) or a session's cookie (anything else), and a body of JSON.
-    pub fn request(&self, method: &str, path: &str, auth: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        auth: &str,
+        body: Option<&Value>,
+    ) -> Request<Full<Bytes>> {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.at));
         if auth.starts_with("msk_") {
@@ -209,7 +215,8 @@ impl World {
             "INSERT INTO web_users (email, name, password, admin, created_at) VALUES (?1, ?1, 'none', 0, ?2)
              RETURNING id",
         );
-        let mut written = self.web.tables().write(person.bind(email).bind(now).into()).await.expect("written");
+        let mut written =
+            self.web.tables().write(person.bind(email).bind(now).into()).await.expect("written");
         let id: i64 = written.rows.swap_remove(0).one().expect("a number");
         accounts::set_member(&self.web, project, id, role, payloads).await.expect("a member");
         let token = Secret::random().expect("chance").reveal().to_owned();
@@ -261,7 +268,8 @@ impl Drop for World {
 }
 
 fn start_node(store: Arc<SqliteStore>) -> (oneshot::Sender<()>, JoinHandle<()>) {
-    let node = Node::builder(store, registry()).slots(4).cancel_grace(Duration::from_millis(200)).name("test node");
+    let node =
+        Node::builder(store, registry()).slots(4).cancel_grace(Duration::from_millis(200)).name("test node");
     let node = node.build().expect("a node");
     let (stop, stopped) = oneshot::channel::<()>();
     let run = async move {
