@@ -55,6 +55,15 @@ fn shells_complete_every_command_and_setting() {
 }
 
 #[test]
+fn the_description_of_the_api_is_the_servers_own() {
+    let place = Place::new();
+    place.write("mainspring.toml", "this is broken");
+    let said: serde_json::Value = serde_json::from_str(&place.ok(&["openapi"])).expect("it is JSON");
+    assert_eq!(&said, mainspring_web::openapi::document());
+    assert!(said["paths"]["/api/v1/projects/{project}/jobs"]["post"].is_object(), "the routes are in it");
+}
+
+#[test]
 fn the_reference_page_is_made_from_the_table_of_settings() {
     let page = Place::new().ok(&["config", "reference"]);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");

@@ -31,6 +31,7 @@ codes! {
     NOT_FOUND = 21 "There is no such thing",
     CONFLICT = 22 "Its state does not allow this",
     DUPLICATE_NAME = 23 "A name is used twice",
+    BAD_REQUEST = 24 "A request is not understood",
     COMMANDS_OFF = 30 "Command jobs are not allowed here",
     USER_SWITCH = 31 "Running as another user is not possible here",
     TARGET_REFUSED = 32 "An outbound address is not allowed",

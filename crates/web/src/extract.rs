@@ -31,7 +31,11 @@ pub struct Path<T>(pub T);
 pub struct Query<T>(pub T);
 
 fn refused(status: StatusCode, field: &str, text: &str) -> Problem {
-    let code = if status == StatusCode::NOT_FOUND { Code::NOT_FOUND } else { Code::INVALID_VALUE };
+    let code = match status {
+        StatusCode::NOT_FOUND => Code::NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::INVALID_VALUE,
+        _ => Code::BAD_REQUEST,
+    };
     let mut problem = Problem::new(status, code, limits::cut(text, limits::NOTE));
     problem.field = Some(field.to_owned());
     problem

@@ -77,7 +77,7 @@ async fn nothing(request: Request) -> Problem {
 
 async fn not_so(request: Request) -> Problem {
     let text = format!("{} is not possible on {}", request.method(), request.uri().path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::USAGE, text)
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::BAD_REQUEST, text)
 }
 
 async fn headers(request: Request, next: Next) -> Response {

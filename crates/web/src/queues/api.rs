@@ -64,6 +64,13 @@ pub struct NewPause {
     pub note: Option<String>,
 }
 
+impl NewPause {
+    /// Why, as every store can keep it.
+    pub fn note(&self) -> Option<String> {
+        self.note.as_deref().map(|note| note.replace('\0', "\u{fffd}"))
+    }
+}
+
 /// Nothing new of this queue starts from now on.
 #[utoipa::path(post, path = "/projects/{project}/queues/{queue}/pause", tag = "queues", operation_id = "pause_queue",
     security(("key" = ["change"])), request_body = Option<NewPause>, responses((status = 200, body = QueueView)))]
@@ -73,7 +80,7 @@ async fn pause(
     MaybeJson(pause): MaybeJson<NewPause>,
 ) -> Result<Json<QueueView>> {
     super::one(&caller, &queue).await?;
-    caller.client().pause_queue(&queue, pause.until, pause.note.as_deref()).await?;
+    caller.client().pause_queue(&queue, pause.until, pause.note().as_deref()).await?;
     Ok(Json(super::one(&caller, &queue).await?))
 }
 

@@ -101,7 +101,7 @@ async fn pause(
     Path((_project, schedule)): Path<(String, String)>,
     MaybeJson(pause): MaybeJson<NewPause>,
 ) -> Result<Json<ScheduleView>> {
-    caller.client().pause_schedule(&schedule, pause.until, pause.note.as_deref()).await?;
+    caller.client().pause_schedule(&schedule, pause.until, pause.note().as_deref()).await?;
     Ok(Json(super::one(&caller, &schedule).await?))
 }
 
