@@ -53,15 +53,15 @@ const ROUTES: &[&str] = &[
 ];
 
 /// One route of the document.
-struct Route {
-    method: String,
-    path: String,
-    id: String,
-    right: Option<Right>,
-    described: Value,
+pub struct Route {
+    pub method: String,
+    pub path: String,
+    pub id: String,
+    pub right: Option<Right>,
+    pub described: Value,
 }
 
-async fn routes(world: &World) -> Vec<Route> {
+pub async fn routes(world: &World) -> Vec<Route> {
     let document = world.get("/api/v1/openapi.json", "").await.expect(200);
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -80,7 +80,7 @@ async fn routes(world: &World) -> Vec<Route> {
 }
 
 /// A body that the route understands.
-fn body(route: &Route) -> Option<Value> {
+pub fn body(route: &Route) -> Option<Value> {
     let stretch = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z" });
     let rule = json!({ "trigger": "every 5m", "job": { "kind": "echo" } });
     Some(match route.id.as_str() {
@@ -98,11 +98,11 @@ fn body(route: &Route) -> Option<Value> {
 }
 
 /// What a project owns, by the name of its part in a path.
-struct Owned(Vec<(&'static str, String)>);
+pub struct Owned(Vec<(&'static str, String)>);
 
 impl Owned {
     /// Fills a project with one of everything.
-    async fn of(world: &World, project: &str) -> Owned {
+    pub async fn of(world: &World, project: &str) -> Owned {
         let key = world.key(project, &Right::ALL).await;
         let at = |path: &str| format!("/api/v1/projects/{project}{path}");
         let queue = format!("queue of {project}").replace(' ', "-");
@@ -129,7 +129,7 @@ impl Owned {
     }
 
     /// The path with this project's own names in place of its parts; `project` may be another's.
-    fn fill(&self, path: &str, project: Option<&str>) -> String {
+    pub fn fill(&self, path: &str, project: Option<&str>) -> String {
         let mut path = path.to_owned();
         for (part, name) in &self.0 {
             let name = project.filter(|_| *part == "{project}").unwrap_or(name);

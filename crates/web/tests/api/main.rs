@@ -5,6 +5,7 @@ mod support;
 
 mod contract;
 mod health;
+mod hostile;
 mod jobs;
 mod live;
 mod projects;
