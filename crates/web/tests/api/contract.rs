@@ -231,7 +231,62 @@ async fn every_route_answers_its_own_project() {
         let answer = ask(&world, &route, &path, &key).await;
         assert!(answer.status.is_success(), "{} {path}: {} {}", route.method, answer.status, answer.text);
         let known = route.described["responses"].get(answer.status.as_str());
-        assert!(known.is_some(), "{}: {} is not described", route.id, answer.status);
+        let known = known.unwrap_or_else(|| panic!("{}: {} is not described", route.id, answer.status));
+        let schema = &known["content"]["application/json"]["schema"];
+        assert_eq!(schema.is_object(), !answer.text.is_empty(), "{}: {}", route.id, answer.text);
+        if schema.is_object() {
+            fits(mainspring_web::openapi::document(), schema, &answer.json(), &route.id);
+        }
+    }
+}
+
+/// Whether an answer is what its schema says: the part of JSON Schema that the document uses.
+fn fits(document: &Value, schema: &Value, answer: &Value, at: &str) {
+    if let Some(to) = schema["$ref"].as_str() {
+        return fits(document, document.pointer(&to[1..]).unwrap(), answer, at);
+    }
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        fits(document, part, answer, at);
+    }
+    if let Some(ways) = schema["oneOf"].as_array() {
+        // Of "nothing or that", whichever is meant.
+        let way = ways.iter().find(|way| (way["type"] == "null") == answer.is_null());
+        return fits(
+            document,
+            way.unwrap_or_else(|| panic!("{at}: {answer} is none of {schema}")),
+            answer,
+            at,
+        );
+    }
+    let kind = match answer {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let named = |t: &Value| t == kind || t == "number" && kind == "integer";
+    let right = match &schema["type"] {
+        Value::Null => true,
+        Value::Array(types) => types.iter().any(named),
+        one => named(one),
+    };
+    assert!(right, "{at}: {answer} is no {}", schema["type"]);
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(answer), "{at}: {answer} is none of {allowed:?}");
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(answer.get(name).is_some(), "{at}: {name} is missing in {answer}");
+    }
+    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+        if let Some(part) = answer.get(name) {
+            fits(document, schema, part, &format!("{at}.{name}"));
+        }
+    }
+    for (i, part) in answer.as_array().into_iter().flatten().enumerate() {
+        fits(document, &schema["items"], part, &format!("{at}[{i}]"));
     }
 }
 
