@@ -28,12 +28,10 @@ pub const RUN: &[Place] = &[
     Place { path: "jobs", name: "Jobs", icon: "jobs" },
     Place { path: "queues", name: "Queues", icon: "queue" },
     Place { path: "batches", name: "Batches", icon: "batch" },
-    Place { path: "calendar", name: "Calendar", icon: "calendar" },
 ];
 
 /// The group "Watch".
 pub const WATCH: &[Place] = &[
-    Place { path: "alerts", name: "Alerts", icon: "bell" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },
@@ -62,6 +60,10 @@ pub struct Frame {
     pub may_change: bool,
     /// Whether this caller may enqueue, retry, cancel.
     pub may_run: bool,
+    /// Whether this caller may see payloads, outputs and logs.
+    pub may_see: bool,
+    /// Whether this caller may change members and keys.
+    pub may_manage: bool,
     /// The stylesheet's address.
     pub css: String,
     /// The script's address.
@@ -92,6 +94,8 @@ impl Frame {
             version: web.config().version,
             may_change: false,
             may_run: false,
+            may_see: false,
+            may_manage: false,
             css: assets::address(web, "app.css"),
             js: assets::address(web, "app.js"),
             icon: assets::address(web, "icon.svg"),
@@ -117,6 +121,8 @@ impl Frame {
             place,
             may_change: caller.has(Right::Change),
             may_run: caller.has(Right::Run),
+            may_see: caller.has(Right::Payloads),
+            may_manage: caller.has(Right::Manage),
             ..frame
         })
     }
@@ -125,7 +131,13 @@ impl Frame {
     pub fn link(&self, path: &str) -> String {
         let project = self.project.as_deref().unwrap_or_default();
         let slash = if path.is_empty() { "" } else { "/" };
-        format!("{}/p/{}{slash}{path}", self.base, percent(project))
+        format!("{}/p/{}{slash}{path}", self.base, segment(project))
+    }
+
+    /// Where the project's events are streamed.
+    pub fn events(&self) -> String {
+        let project = self.project.as_deref().unwrap_or_default();
+        format!("{}/api/v1/projects/{}/events/live", self.base, segment(project))
     }
 
     /// The places of the side bar's first group.
@@ -133,9 +145,9 @@ impl Frame {
         RUN
     }
 
-    /// The places of its second group.
-    pub fn watch(&self) -> &'static [Place] {
-        WATCH
+    /// The places of its second group that this caller may open.
+    pub fn watch(&self) -> Vec<Place> {
+        WATCH.iter().copied().filter(|p| p.path != "nodes" || self.may_manage).collect()
     }
 
     /// Whether the page is the one of this place.
@@ -188,6 +200,11 @@ pub fn percent(text: &str) -> String {
     out
 }
 
+/// Text as one segment of an address: a name may hold a slash.
+pub fn segment(text: &str) -> String {
+    percent(text).replace('/', "%2F")
+}
+
 /// An address of ours that a form or a link named as the next one; anything else is refused, so that
 /// nobody is sent to another site.
 pub fn next_path(next: Option<&str>) -> String {
@@ -208,5 +225,6 @@ mod tests {
             assert_eq!(next_path(Some(foreign)), "/", "{foreign:?}");
         }
         assert_eq!(percent("a b/ü"), "a%20b/%C3%BC");
+        assert_eq!(segment("a/b"), "a%2Fb");
     }
 }

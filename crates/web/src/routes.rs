@@ -1,12 +1,27 @@
 //! Every route, resource by resource. Those of the API are gathered in [`crate::openapi`].
 
 use crate::state::Web;
-use crate::{assets, health, openapi, people, queues};
+use crate::{
+    assets, audit, batches, health, jobs, nodes, openapi, overview, people, queues, schedules, settings,
+};
 use axum::Router;
 
 /// All routes.
 pub fn all() -> Router<Web> {
     let (api, _) = openapi::api().split_for_parts();
     let api = api.merge(openapi::routes()).merge(health::routes());
-    api.merge(people::routes()).merge(queues::pages::routes()).merge(assets::routes())
+    api.merge(people::routes()).merge(pages()).merge(assets::routes())
+}
+
+/// The pages of a project.
+fn pages() -> Router<Web> {
+    Router::new()
+        .merge(overview::pages::routes())
+        .merge(jobs::pages::routes())
+        .merge(schedules::pages::routes())
+        .merge(queues::pages::routes())
+        .merge(batches::pages::routes())
+        .merge(nodes::pages::routes())
+        .merge(audit::pages::routes())
+        .merge(settings::pages::routes())
 }

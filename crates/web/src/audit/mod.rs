@@ -1,6 +1,7 @@
 //! The audit log: what people and programs did, the newest first. It is the events with an actor.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::Caller;
 use crate::events::{EventView, newest};

@@ -1,6 +1,7 @@
 //! Batches: jobs that belong together, with counts and an outcome of their own.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::Caller;
 use crate::listing::Page;

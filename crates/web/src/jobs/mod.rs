@@ -2,6 +2,7 @@
 //! where it stands; its log; cancel and retry, of one and of many.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::{Caller, Right};
 use crate::listing::{self, Page};

@@ -2,6 +2,7 @@
 //! those who manage their project see them.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::{Caller, Right};
 use crate::problem::Result;

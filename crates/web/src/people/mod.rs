@@ -1,5 +1,7 @@
 //! The pages before any project: the first account, signing in and out, the choice of a project.
 
+mod account;
+
 use crate::access::{Person, check_origin, cleared, of_session};
 use crate::accounts::{self, SESSION_LONGEST};
 use crate::frame::{self, Frame};
@@ -21,6 +23,7 @@ pub fn routes() -> Router<Web> {
         .route("/setup/{token}", get(setup_page).post(setup))
         .route("/sign-in", get(sign_in_page).post(sign_in))
         .route("/sign-out", post(sign_out))
+        .merge(account::routes())
 }
 
 #[derive(Template)]

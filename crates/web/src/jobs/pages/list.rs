@@ -1,0 +1,281 @@
+//! The list: tabs by state, filters in the address, pages by key, deeds on many.
+
+use crate::access::{Caller, Right};
+use crate::frame::{self, Frame, segment};
+use crate::problem::{Problem, Result};
+use crate::state::Web;
+use crate::views::mark::{self, Mark};
+use crate::views::{self, Choice, brief};
+use askama::Template;
+use axum::extract::{Form, Path, Query, State};
+use axum::response::Response;
+use http::HeaderMap;
+use jiff::Timestamp;
+use mainspring_core::ids::{BatchId, JobId};
+use mainspring_core::job::{JobRecord, JobState};
+use mainspring_core::store::JobFilter;
+use mainspring_core::time;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rows of a page.
+const ROWS: u32 = 50;
+
+/// What the address says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    state: String,
+    kind: String,
+    queue: String,
+    schedule: String,
+    batch: String,
+    key: String,
+    class: String,
+    before: String,
+    done: String,
+    n: String,
+}
+
+impl Asked {
+    fn terms(&self) -> [(&'static str, &str); 6] {
+        [
+            ("kind", &self.kind),
+            ("queue", &self.queue),
+            ("schedule", &self.schedule),
+            ("batch", &self.batch),
+            ("key", &self.key),
+            ("class", &self.class),
+        ]
+    }
+
+    /// The address of this list with some terms changed; empty ones are left out.
+    fn with(&self, change: &[(&str, &str)]) -> String {
+        let all = self.terms().into_iter().chain([("state", self.state.as_str())]);
+        let kept = all.filter(|(name, _)| !change.iter().any(|(other, _)| other == name));
+        let terms = kept.chain(change.iter().copied()).filter(|(_, value)| !value.is_empty());
+        let terms: Vec<String> = terms.map(|(name, value)| format!("{name}={}", segment(value))).collect();
+        if terms.is_empty() { "jobs".into() } else { format!("jobs?{}", terms.join("&")) }
+    }
+}
+
+/// A term of the filter that can be dropped.
+struct Chip {
+    text: String,
+    drop: String,
+}
+
+struct Tab {
+    name: &'static str,
+    path: String,
+    current: bool,
+    count: String,
+    bad: bool,
+}
+
+struct Row {
+    id: i64,
+    mark: Mark,
+    kind: String,
+    queue: String,
+    note: String,
+    attempt: String,
+    at: Timestamp,
+    took: String,
+}
+
+#[derive(Template)]
+#[template(path = "jobs.html")]
+struct ListPage {
+    frame: Frame,
+    asked: Asked,
+    tabs: Vec<Tab>,
+    chips: Vec<Chip>,
+    kinds: Vec<Choice>,
+    queues: Vec<Choice>,
+    rows: Vec<Row>,
+    older: Option<String>,
+    newest: Option<String>,
+    done: Option<String>,
+    here: String,
+    any: bool,
+}
+
+fn row(job: &JobRecord, now: Timestamp) -> Row {
+    let end = job.finished_at.unwrap_or(now);
+    let took = job.started_at.filter(|_| job.state.is_final() || job.state == JobState::Running);
+    let error = job.error.as_ref().filter(|_| job.state != JobState::Completed).map(|e| e.message.as_str());
+    let at = match job.state {
+        JobState::Scheduled | JobState::Available => job.run_at,
+        JobState::Running => job.started_at.unwrap_or(job.run_at),
+        _ => end,
+    };
+    Row {
+        id: job.id.0,
+        mark: mark::job(job),
+        kind: job.kind.to_string(),
+        queue: job.queue.to_string(),
+        note: brief(error.or(job.reason.as_deref()).unwrap_or_default(), 140),
+        attempt: match job.attempt {
+            0 => "–".into(),
+            n => format!("{n} of {}", job.max_attempts + job.raised),
+        },
+        at,
+        took: took.map_or("–".into(), |from| views::length(&time::since(from, end))),
+    }
+}
+
+/// The filter of an address; None when it names something that is not there.
+async fn filter(caller: &Caller, asked: &Asked) -> Result<Option<JobFilter>> {
+    let given = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let mut filter = JobFilter {
+        kind: given(&asked.kind),
+        queue: given(&asked.queue),
+        key: given(&asked.key),
+        error_class: given(&asked.class),
+        ..JobFilter::default()
+    };
+    if !asked.state.is_empty() {
+        filter.states = vec![asked.state.parse().map_err(|e| Problem::invalid("state", e))?];
+    }
+    if !asked.batch.is_empty() {
+        let Ok(batch) = asked.batch.parse() else { return Ok(None) };
+        filter.batch = Some(BatchId(batch));
+    }
+    if !asked.schedule.is_empty() {
+        let store = caller.client().store();
+        let Some(found) = store.schedule(caller.project_id(), &asked.schedule).await? else {
+            return Ok(None);
+        };
+        filter.schedule = Some(found.id);
+    }
+    Ok(Some(filter))
+}
+
+fn tabs(asked: &Asked, counts: &[(String, String, JobState, u64)]) -> Vec<Tab> {
+    let other = |wanted: &str, name: &str| wanted.is_empty() || wanted == name;
+    let mut by_state: BTreeMap<JobState, u64> = BTreeMap::new();
+    for (queue, kind, state, n) in counts {
+        if other(&asked.queue, queue) && other(&asked.kind, kind) {
+            *by_state.entry(*state).or_default() += n;
+        }
+    }
+    // Counters know queue and kind only: beside other terms a number would not be true.
+    let known =
+        asked.terms().iter().all(|(name, value)| value.is_empty() || matches!(*name, "kind" | "queue"));
+    let tab = |name, state: &str, n: u64, bad| Tab {
+        name,
+        path: asked.with(&[("state", state)]),
+        current: asked.state == state,
+        count: if known { views::number(&n) } else { String::new() },
+        bad: bad && known && n > 0,
+    };
+    let n = |state| by_state.get(&state).copied().unwrap_or(0);
+    let mut tabs = vec![tab("All", "", by_state.values().sum(), false)];
+    use JobState as S;
+    for (name, state) in [
+        ("Running", S::Running),
+        ("Waiting", S::Available),
+        ("Scheduled", S::Scheduled),
+        ("Failed", S::Failed),
+        ("Cancelled", S::Cancelled),
+        ("Completed", S::Completed),
+    ] {
+        tabs.push(tab(name, state.as_str(), n(state), state == S::Failed));
+    }
+    tabs
+}
+
+fn choices(all: BTreeSet<&String>, chosen: &str, any: &str) -> Vec<Choice> {
+    let mut choices = vec![Choice::new("", any, chosen.is_empty())];
+    choices.extend(all.iter().map(|name| Choice::new(name.as_str(), name.as_str(), *name == chosen)));
+    if !chosen.is_empty() && !choices.iter().any(|c| c.current) {
+        choices.push(Choice::new(chosen, chosen, true));
+    }
+    choices
+}
+
+fn done(asked: &Asked) -> Option<String> {
+    let n: u64 = asked.n.parse().ok()?;
+    match asked.done.as_str() {
+        "retry" => Some(format!("{} will run again.", views::counted(n, "job", "jobs"))),
+        "cancel" => Some(format!("{} cancelled, or asked to end.", views::counted(n, "job", "jobs"))),
+        _ => None,
+    }
+}
+
+/// The list.
+pub async fn show(
+    State(web): State<Web>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Result<Response> {
+    caller.may(Right::Read)?;
+    let frame = Frame::of(&web, &headers, "Jobs", "jobs", &caller)?;
+    let (store, project) = (caller.client().store(), caller.project_id());
+    let counts = store.counts(project).await?;
+    let before = asked.before.parse().ok().map(JobId);
+    let (mut rows, mut next) = (Vec::new(), None);
+    if let Some(filter) = filter(&caller, &asked).await? {
+        let page = store.jobs(project, &filter, before, ROWS).await?;
+        rows = page.rows.iter().map(|job| row(job, web.now())).collect();
+        next = page.next;
+    }
+    let chips = asked
+        .terms()
+        .into_iter()
+        .filter(|(name, value)| !value.is_empty() && !matches!(*name, "kind" | "queue"));
+    let chips =
+        chips.map(|(name, value)| Chip { text: format!("{name}:{value}"), drop: asked.with(&[(name, "")]) });
+    frame::page(&ListPage {
+        tabs: tabs(&asked, &counts),
+        chips: chips.collect(),
+        kinds: choices(counts.iter().map(|r| &r.1).collect(), &asked.kind, "Any kind"),
+        queues: choices(counts.iter().map(|r| &r.0).collect(), &asked.queue, "Any queue"),
+        older: next.map(|id| asked.with(&[("before", &id.to_string())])),
+        newest: before.map(|_| asked.with(&[])),
+        done: done(&asked),
+        here: asked.with(&[]),
+        any: counts.iter().any(|r| r.3 > 0),
+        rows,
+        frame,
+        asked,
+    })
+}
+
+/// Retries or cancels the chosen rows.
+pub async fn bulk(
+    State(web): State<Web>,
+    caller: Caller,
+    Path(project): Path<String>,
+    Form(form): Form<Vec<(String, String)>>,
+) -> Result<Response> {
+    caller.may(Right::Run)?;
+    let of = |name: &str| {
+        form.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    let ids: Vec<JobId> = of("id").iter().filter_map(|id| id.parse().ok().map(JobId)).collect();
+    let client = caller.client();
+    let verb = of("act").first().copied().unwrap_or_default().to_owned();
+    let filter = JobFilter { ids: ids.clone(), ..JobFilter::default() };
+    // No job is no filter: it must not mean every job.
+    let changed = match verb.as_str() {
+        _ if ids.is_empty() => 0,
+        "retry" => client.retry_where(&filter, |_| ()).await?.len(),
+        "cancel" => client.cancel_where(&filter, "cancelled on the dashboard", |_| ()).await?.len(),
+        other => return Err(Problem::invalid("act", format!("{other:?} is neither retry nor cancel"))),
+    };
+    let back = of("back").first().copied().unwrap_or("jobs").to_owned();
+    // Only ever this list: what follows the question mark is taken apart and encoded anew.
+    let terms: Asked = back
+        .split_once('?')
+        .and_then(|(_, q)| Query::try_from_uri(&query(q)).ok())
+        .map_or_else(Asked::default, |Query(a)| a);
+    let to = terms.with(&[("done", &verb), ("n", &changed.to_string())]);
+    Ok(frame::redirect(&web, &format!("/p/{}/{to}", segment(&project))))
+}
+
+fn query(text: &str) -> http::Uri {
+    format!("/?{text}").parse().unwrap_or_default()
+}

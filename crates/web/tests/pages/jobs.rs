@@ -1,0 +1,143 @@
+use super::{HOSTILE, page, sent_to, support::World, viewer};
+use mainspring::Json;
+use mainspring_core::JobId;
+use mainspring_core::job::JobState;
+use serde_json::json;
+
+async fn state(world: &World, job: i64) -> JobState {
+    world.client.job(JobId(job)).await.unwrap().job.state
+}
+
+#[tokio::test]
+async fn the_list_filters_counts_and_pages() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    let empty = page(&world, "/p/default/jobs", &admin).await;
+    assert!(empty.contains("No job yet"), "{empty}");
+    let mut mail = world.client.new_job_of("mail.send", Json::null());
+    (mail.queue, mail.key) = ("mail".into(), Some("customer 7".into()));
+    world.client.enqueue_raw(mail).await.unwrap();
+    for _ in 0..60 {
+        world.enqueue("echo", json!({})).await;
+    }
+    let all = page(&world, "/p/default/jobs", &admin).await;
+    assert!(
+        all.contains("All<span class=\"count\">61</span>")
+            && all.contains("Waiting<span class=\"count\">61</span>")
+    );
+    assert_eq!(all.matches("data-row").count(), 50, "a page of fifty");
+    let older = all.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let rest = page(&world, &older.replace("&amp;", "&"), &admin).await;
+    assert_eq!(rest.matches("data-row").count(), 11);
+    assert!(rest.contains("mail.send"));
+    for query in ["kind=mail.send", "queue=mail", "key=customer+7", "kind=mail.send&state=available"] {
+        let text = page(&world, &format!("/p/default/jobs?{query}"), &admin).await;
+        assert_eq!(text.matches("data-row").count(), 1, "{query}");
+    }
+    let none = page(&world, "/p/default/jobs?state=failed&kind=echo", &admin).await;
+    assert!(none.contains("No job matches") && none.contains("Show all jobs"), "{none}");
+    let none = page(&world, "/p/default/jobs?schedule=nobody", &admin).await;
+    assert!(none.contains("No job matches"), "{none}");
+    assert_eq!(world.get("/p/default/jobs?state=odd", &admin).await.status.as_u16(), 422);
+}
+
+#[tokio::test]
+async fn chosen_jobs_are_cancelled_and_run_again() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    let (a, b, c) = (
+        world.enqueue("echo", json!({})).await,
+        world.enqueue("echo", json!({})).await,
+        world.enqueue("echo", json!({})).await,
+    );
+    let fields = format!("back=jobs%3Fkind%3Decho&id={a}&id={b}&act=cancel");
+    let answer = world.form("/p/default/jobs/bulk", &admin, &fields).await;
+    assert_eq!(sent_to(&answer), "/p/default/jobs?kind=echo&done=cancel&n=2");
+    let told = page(&world, sent_to(&answer), &admin).await;
+    assert!(told.contains("2 jobs cancelled, or asked to end."), "{told}");
+    assert_eq!((state(&world, a).await, state(&world, c).await), (JobState::Cancelled, JobState::Available));
+    let answer = world.form("/p/default/jobs/bulk", &admin, &format!("id={a}&act=retry")).await;
+    assert_eq!(sent_to(&answer), "/p/default/jobs?done=retry&n=1");
+    assert_eq!((state(&world, a).await, state(&world, b).await), (JobState::Available, JobState::Cancelled));
+    // No row chosen is no job, not every job.
+    let answer = world.form("/p/default/jobs/bulk", &admin, "act=cancel").await;
+    assert_eq!(sent_to(&answer), "/p/default/jobs?done=cancel&n=0");
+    assert_eq!(state(&world, c).await, JobState::Available);
+    assert_eq!(
+        world.form("/p/default/jobs/bulk", &admin, &format!("id={c}&act=burn")).await.status.as_u16(),
+        422
+    );
+}
+
+#[tokio::test]
+async fn a_job_tells_what_happened_to_it() {
+    let world = World::running().await;
+    let admin = world.admin().await;
+    let job = world.enqueue("echo", json!({"to": HOSTILE})).await;
+    world.until(job, JobState::Completed).await;
+    // The log follows the end at its own pace.
+    let mut text = String::new();
+    for _ in 0..200 {
+        text = page(&world, &format!("/p/default/jobs/{job}"), &admin).await;
+        if text.contains("first line") {
+            break;
+        }
+        super::support::nap(10).await;
+    }
+    assert!(text.contains("How did it end?") && text.contains("Succeeded at 20"), "{text}");
+    assert!(
+        text.contains("first line") && text.contains("&#60;script&#62;alert(1)"),
+        "log and payload: {text}"
+    );
+    assert!(text.contains("Attempt 1 took") && text.contains("test node"), "{text}");
+    assert!(text.contains(&format!("<code>mainspring job retry {job}</code>")), "{text}");
+    assert!(text.contains(&format!("/api/v1/projects/default/jobs/{job}/retry")), "{text}");
+    assert!(text.contains("Run again") && !text.contains("Ask it to end"), "{text}");
+    let failed = world.enqueue("fail", json!({})).await;
+    world.until(failed, JobState::Failed).await;
+    let text = page(&world, &format!("/p/default/jobs/{failed}"), &admin).await;
+    assert!(text.contains("it broke") && text.contains("jobs?class=fatal"), "{text}");
+    for unknown in ["999999", "nonsense"] {
+        assert_eq!(world.get(&format!("/p/default/jobs/{unknown}"), &admin).await.status.as_u16(), 404);
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_cancelled_and_run_again_from_its_page() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    let job = world.enqueue("echo", json!({})).await;
+    let path = format!("/p/default/jobs/{job}");
+    let text = page(&world, &path, &admin).await;
+    assert!(text.contains("Why is it not running?") && text.contains("No node is alive"), "{text}");
+    let answer = world.form(&format!("{path}/cancel"), &admin, "reason=wrong+%3Cb%3E+address").await;
+    assert_eq!(sent_to(&answer), path);
+    assert_eq!(state(&world, job).await, JobState::Cancelled);
+    let text = page(&world, &path, &admin).await;
+    assert!(text.contains("wrong &#60;b&#62; address"), "{text}");
+    assert_eq!(sent_to(&world.form(&format!("{path}/retry"), &admin, "").await), path);
+    assert_eq!(state(&world, job).await, JobState::Available);
+}
+
+#[tokio::test]
+async fn a_viewer_sees_no_payload_no_log_and_no_button() {
+    let world = World::running().await;
+    let viewer = viewer(&world).await;
+    let job = world.enqueue("echo", json!({"secret": "hunter2"})).await;
+    world.until(job, JobState::Completed).await;
+    let path = format!("/p/default/jobs/{job}");
+    let text = page(&world, &path, &viewer).await;
+    assert!(!text.contains("hunter2") && !text.contains("first line"), "{text}");
+    assert!(text.contains("Logs are hidden") && text.contains("Payload and output are hidden"), "{text}");
+    assert!(!text.contains("/retry\""), "{text}");
+    let list = page(&world, "/p/default/jobs", &viewer).await;
+    assert!(!list.contains("name=\"act\"") && !list.contains("data-row"), "{list}");
+    for (path, fields) in [
+        (format!("{path}/retry"), String::new()),
+        (format!("{path}/cancel"), "reason=x".into()),
+        ("/p/default/jobs/bulk".into(), format!("id={job}&act=retry")),
+    ] {
+        assert_eq!(world.form(&path, &viewer, &fields).await.status.as_u16(), 403, "{path}");
+    }
+    assert_eq!(state(&world, job).await, JobState::Completed);
+}
