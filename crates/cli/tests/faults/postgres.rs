@@ -75,7 +75,12 @@ async fn fault_a_frozen_node_changes_nothing_when_it_wakes() {
     world.freeze_begin(sleeper).await;
     let (old, begin) = (world.losses[0].nodes.clone(), start());
     let taken_over = ends(&world, id).await;
-    assert_eq!((taken_over.job.state, taken_over.attempts.len()), (JobState::Completed, 2));
+    // More than two when the machine is so busy that the one who took over is late with a heartbeat too.
+    assert_eq!(taken_over.job.state, JobState::Completed);
+    let ended: Vec<_> = taken_over.attempts.iter().filter_map(|a| a.outcome).collect();
+    let (last, before) = ended.split_last().expect("attempts");
+    assert!(*last == AttemptOutcome::Succeeded && !before.is_empty(), "{ended:?}");
+    assert!(before.iter().all(|o| *o == AttemptOutcome::Interrupted), "{ended:?}");
     assert!(old == taken_over.attempts[0].node.into_iter().collect::<Vec<_>>());
     wait((LEASE + Duration::from_secs(2)).saturating_sub(begin.elapsed())).await;
     world.nodes[sleeper].signal(Signal::CONT);
