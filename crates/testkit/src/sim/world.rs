@@ -7,6 +7,7 @@ use mainspring_core::clock::Clock;
 use mainspring_core::ids::{JobId, NodeId};
 use mainspring_core::job::JobState;
 use mainspring_core::time;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,6 +99,8 @@ pub struct World {
     log: Mutex<Vec<Entry>>,
     accusations: Mutex<Vec<String>>,
     mishaps: Mutex<Mishaps>,
+    /// Which attempt made what a step of a job remembers: (job, step).
+    steps: Mutex<BTreeMap<(i64, &'static str), u32>>,
     in_database: AtomicUsize,
 }
 
@@ -125,6 +128,7 @@ impl World {
             log: Mutex::default(),
             accusations: Mutex::default(),
             mishaps: Mutex::default(),
+            steps: Mutex::default(),
         })
     }
 
@@ -230,6 +234,15 @@ impl World {
     /// What went wrong so far.
     pub fn mishaps(&self) -> Mishaps {
         *lock(&self.mishaps)
+    }
+
+    /// An attempt was given the result of a step that attempt `by` made. Whoever is given one later must
+    /// be given the same.
+    pub fn remembered(&self, job: JobId, step: &'static str, by: u32) {
+        let first = *lock(&self.steps).entry((job.0, step)).or_insert(by);
+        if first != by {
+            self.accuse(format!("job {job}: step {step} is remembered from attempt {first} and from {by}"));
+        }
     }
 
     /// An invariant is broken, in words.
