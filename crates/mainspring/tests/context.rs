@@ -90,7 +90,7 @@ async fn a_step_waits_out_a_short_outage_instead_of_losing_its_work() {
         }
     });
     faulty.set(|f| f.fail = Some(("save_step", StoreErrorKind::Transient)));
-    let node = run(store, builder(Arc::new(faulty.clone()), registry).build().unwrap());
+    let node = run(store, builder(faulty.store(), registry).build().unwrap());
     let id = node.enqueue("work").await;
     nap(400).await;
     assert!(faulty.calls("save_step") >= 2);
@@ -234,7 +234,7 @@ async fn a_fan_out_that_loses_its_answers_is_completed_by_the_next_attempt() {
     for losing in ["open_batch", "enqueue", "seal_batch", "save_step"] {
         let store = MemoryStore::new();
         let faulty = Faulty::new(store.clone());
-        let node = builder(Arc::new(faulty.clone()), fan(1500, "never")).build().unwrap();
+        let node = builder(faulty.store(), fan(1500, "never")).build().unwrap();
         let node = run(store, node);
         node.client.pause_queue("default", None, None).await.unwrap();
         let id = node.enqueue("fan").await;

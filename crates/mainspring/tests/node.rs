@@ -30,7 +30,7 @@ fn sleeper(registry: Registry) -> Registry {
 fn faulty(registry: Registry) -> (Faulty, common::Running) {
     let store = MemoryStore::new();
     let faulty = Faulty::new(store.clone());
-    let node = builder(Arc::new(faulty.clone()), registry).lease(ms(900)).build().unwrap();
+    let node = builder(faulty.store(), registry).lease(ms(900)).build().unwrap();
     (faulty, run(store, node))
 }
 
@@ -97,7 +97,7 @@ async fn a_node_waits_for_a_database_that_is_not_there_yet() {
     let store = MemoryStore::new();
     let away = Faulty::new(store.clone());
     away.set(|f| f.down = true);
-    let node = builder(Arc::new(away.clone()), sleeper(Registry::new())).build().unwrap();
+    let node = builder(away.store(), sleeper(Registry::new())).build().unwrap();
     let mut node = run(store, node);
     node.event(|e| matches!(e, NodeEvent::StoreLost(_)).then_some(())).await;
     away.set(|f| f.down = false);
@@ -106,7 +106,7 @@ async fn a_node_waits_for_a_database_that_is_not_there_yet() {
     // A refusal is another matter: waiting would not help.
     let store = Faulty::new(MemoryStore::new());
     store.set(|f| f.fail = Some(("join", StoreErrorKind::Refusal)));
-    let node = builder(Arc::new(store), sleeper(Registry::new())).build().unwrap();
+    let node = builder(store.store(), sleeper(Registry::new())).build().unwrap();
     let error = node.run(std::future::pending()).await.unwrap_err();
     assert!(matches!(error, NodeError::Store(_)), "{error}");
 }
@@ -336,7 +336,7 @@ async fn a_clock_that_is_too_far_off_stops_claims_and_is_told() {
         let store = MemoryStore::new();
         let faulty = Faulty::new(store.clone());
         faulty.set(|f| f.server_ahead = Some(Duration::from_secs(3600)));
-        let node = builder(Arc::new(faulty.clone()), sleeper(Registry::new())).build().unwrap();
+        let node = builder(faulty.store(), sleeper(Registry::new())).build().unwrap();
         (faulty, run(store, node))
     };
     let by = node.event(|e| if let NodeEvent::Skewed(by) = e { Some(*by) } else { None }).await;

@@ -99,7 +99,7 @@ async fn a_clock_that_jumps_wakes_what_sleeps() {
 async fn polling_is_quick_while_hints_are_not_proved_to_arrive() {
     let clock = Arc::new(ManualClock::new("2026-11-22T10:00:00Z".parse().unwrap()));
     let faulty = Faulty::new(MemoryStore::new());
-    let services = Services::new(Arc::new(faulty.clone()), Arc::new(registry()), clock.clone());
+    let services = Services::new(faulty.store(), Arc::new(registry()), clock.clone());
     let engine = Engine::new(services, clock.clone(), Arc::new(Seeded::new(1)), Settings::default());
     let heartbeat = Heartbeat::new(engine);
     let now = clock.now();

@@ -2,6 +2,7 @@
 
 pub mod conformance;
 pub mod dice;
+pub mod gate;
 pub mod memory;
 pub mod pg;
 pub mod proxy;

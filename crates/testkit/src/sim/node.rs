@@ -3,7 +3,7 @@
 //! polled next is drawn, so calls of different steps and nodes interleave, and a crash may fall
 //! between a commit and its reply.
 
-use super::faulty::{FaultyStore, Queues};
+use super::faulty::{FaultyStore, Queues, Weather};
 use super::handlers;
 use super::scenario::{LEASE, Scenario};
 use super::world::{TrueClock, WallClock, World};
@@ -122,7 +122,7 @@ impl SimNode {
     /// A process that has just started.
     pub fn start(scenario: &Scenario, world: &Arc<World>, base: &Arc<dyn Store>, seed: u64) -> SimNode {
         let queues: Queues = scenario.queues.clone();
-        let store = Arc::new(FaultyStore::new(base.clone(), world.clone(), queues));
+        let store = Arc::new(FaultyStore::new(base.clone(), Weather::new(world.clone(), queues)));
         let skew = scenario.skew_ms * 1000;
         let offset = if skew == 0 { 0 } else { seed as i64 % skew };
         let clock = WallClock::new(world.clone(), offset);

@@ -7,7 +7,7 @@
 
 use super::Kind;
 use super::check;
-use super::faulty::FaultyStore;
+use super::faulty::{FaultyStore, Weather};
 use super::node::{Actor, NEVER, SimNode, TZ};
 use super::scenario::{LEASE, NODES, Scenario, new_job};
 use super::world::{Entry, Mishap, Mishaps, World};
@@ -94,7 +94,8 @@ impl Run {
                 sink.lock().unwrap_or_else(PoisonError::into_inner).push(hint)
             }));
         }
-        let client = Arc::new(FaultyStore::new(base.clone(), world.clone(), scenario.queues.clone()));
+        let client =
+            Arc::new(FaultyStore::new(base.clone(), Weather::new(world.clone(), scenario.queues.clone())));
         let mut run = Run {
             places: (0..NODES).map(|_| Place::Down { until: 0 }).collect(),
             dice: Dice::new(seed.wrapping_add(1) << 20),
