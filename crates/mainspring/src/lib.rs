@@ -20,6 +20,7 @@ pub mod explain;
 pub mod job;
 pub mod kinds;
 pub mod node;
+pub mod notify;
 pub mod redact;
 pub mod registry;
 pub mod run;

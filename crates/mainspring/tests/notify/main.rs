@@ -1,0 +1,4 @@
+//! Notifications over both real stores.
+
+mod announce;
+mod support;
