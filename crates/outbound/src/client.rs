@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Phase};
 use crate::guard::{Guard, Refusal};
+use crate::link::Link;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::target::Target;
 use bytes::{Bytes, BytesMut};
@@ -133,6 +134,8 @@ struct Inner {
     guard: Guard,
     resolver: Arc<dyn Resolve>,
     tls: TlsConnector,
+    /// The same without saying that HTTP will be spoken.
+    plain_tls: TlsConnector,
 }
 
 impl std::fmt::Debug for Client {
@@ -161,11 +164,13 @@ impl Client {
             .map_err(|e| e.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let plain_tls = TlsConnector::from(Arc::new(tls.clone()));
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let inner = Inner {
             guard: settings.guard,
             resolver: settings.resolver,
             tls: TlsConnector::from(Arc::new(tls)),
+            plain_tls,
         };
         Ok(Client { inner: Arc::new(inner) })
     }
@@ -175,12 +180,7 @@ impl Client {
         request.check()?;
         let phase = AtomicU8::new(0);
         let (after, exchange) = (request.timeout, self.exchange(request, &phase));
-        match tokio::time::timeout(after, exchange).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Err(Error::Timeout { phase: PHASES[usize::from(phase.load(Ordering::Relaxed))], after })
-            }
-        }
+        in_time(exchange, after, &phase).await
     }
 
     /// Resolves and judges without connecting: for previews. Takes at most `timeout`.
@@ -193,21 +193,61 @@ impl Client {
 
     async fn exchange(&self, request: Request, phase: &AtomicU8) -> Result<Response, Error> {
         let enter = |p: Phase| phase.store(p as u8, Ordering::Relaxed);
-        enter(Phase::Dns);
-        let found = self.resolve(&request.target).await?;
-        for address in &found {
-            let judged = self.inner.guard.judge(request.target.host(), *address, request.target.port());
-            judged.map_err(Error::Refused)?;
-        }
-        enter(Phase::Connect);
-        let (stream, address) = connect(&request.target, &found, request.timeout).await?;
+        let (stream, address) = self.reach(&request.target, request.timeout, &enter).await?;
         if request.target.is_tls() {
             enter(Phase::Tls);
-            let stream = self.shake_hands(&request.target, stream).await?;
+            let stream = shake_hands(&self.inner.tls, &request.target, stream).await?;
             talk(stream, address, request, enter).await
         } else {
             talk(stream, address, request, enter).await
         }
+    }
+
+    /// Opens a connection for what is not HTTP (mail), encrypted at once when the target's scheme is
+    /// `https`. It passes the same guard; how long it is used is the caller's to limit.
+    pub async fn dial(&self, target: &Target, timeout: Duration) -> Result<Link, Error> {
+        let phase = AtomicU8::new(0);
+        let enter = |p: Phase| phase.store(p as u8, Ordering::Relaxed);
+        let dialled = async {
+            let (stream, address) = self.reach(target, timeout, &enter).await?;
+            let link = Link::plain(stream, address);
+            if !target.is_tls() {
+                return Ok(link);
+            }
+            enter(Phase::Tls);
+            self.encrypt(link, target).await
+        };
+        in_time(dialled, timeout, &phase).await
+    }
+
+    /// Goes over to TLS on a connection that [`Client::dial`] opened in the plain (STARTTLS). The
+    /// certificate must be that of the target's host.
+    pub async fn start_tls(&self, link: Link, target: &Target, timeout: Duration) -> Result<Link, Error> {
+        in_time(self.encrypt(link, target), timeout, &AtomicU8::new(Phase::Tls as u8)).await
+    }
+
+    async fn encrypt(&self, link: Link, target: &Target) -> Result<Link, Error> {
+        let (stream, address) =
+            link.into_plain().ok_or(Error::Invalid { field: "link", text: "is encrypted already".into() })?;
+        let stream = shake_hands(&self.inner.plain_tls, target, stream).await?;
+        Ok(Link::encrypted(stream, address))
+    }
+
+    /// Resolves, judges every address, and connects to a judged one.
+    async fn reach(
+        &self,
+        target: &Target,
+        timeout: Duration,
+        enter: &impl Fn(Phase),
+    ) -> Result<(TcpStream, SocketAddr), Error> {
+        enter(Phase::Dns);
+        let found = self.resolve(target).await?;
+        for address in &found {
+            let judged = self.inner.guard.judge(target.host(), *address, target.port());
+            judged.map_err(Error::Refused)?;
+        }
+        enter(Phase::Connect);
+        connect(target, &found, timeout).await
     }
 
     async fn resolve(&self, target: &Target) -> Result<Vec<IpAddr>, Error> {
@@ -221,20 +261,31 @@ impl Client {
             Err(e) => Err(failed(e.to_string())),
         }
     }
+}
 
-    async fn shake_hands(
-        &self,
-        target: &Target,
-        stream: TcpStream,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
-        let failed = |text: String| Error::Tls { host: target.host().to_owned(), text };
-        let name = match target.address() {
-            Some(address) => ServerName::from(address),
-            None => ServerName::try_from(target.host().trim_end_matches('.').to_owned())
-                .map_err(|e| failed(e.to_string()))?,
-        };
-        self.inner.tls.connect(name, stream).await.map_err(|e| failed(e.to_string()))
-    }
+async fn shake_hands(
+    connector: &TlsConnector,
+    target: &Target,
+    stream: TcpStream,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Error> {
+    let failed = |text: String| Error::Tls { host: target.host().to_owned(), text };
+    let name = match target.address() {
+        Some(address) => ServerName::from(address),
+        None => ServerName::try_from(target.host().trim_end_matches('.').to_owned())
+            .map_err(|e| failed(e.to_string()))?,
+    };
+    connector.connect(name, stream).await.map_err(|e| failed(e.to_string()))
+}
+
+/// The answer, or what it was doing when the time was up.
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, Error>>,
+    after: Duration,
+    phase: &AtomicU8,
+) -> Result<T, Error> {
+    tokio::time::timeout(after, work).await.unwrap_or_else(|_| {
+        Err(Error::Timeout { phase: PHASES[usize::from(phase.load(Ordering::Relaxed))], after })
+    })
 }
 
 const PHASES: [Phase; 5] = [Phase::Dns, Phase::Connect, Phase::Tls, Phase::Head, Phase::Body];

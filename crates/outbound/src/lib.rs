@@ -12,17 +12,20 @@
 //! It deliberately does not: follow redirects (a 3xx is the answer), read a proxy from the
 //! environment, decode a content encoding (it asks for `identity`; whoever sends a compressed bomb
 //! sees its compressed bytes kept), reuse connections (each request resolves and is judged again),
-//! keep cookies, or speak anything but HTTP/1.1.
+//! keep cookies, or speak anything but HTTP/1.1 itself. Mail gets a connection from here ([`Link`]), judged
+//! and encrypted the same way.
 
 mod client;
 mod error;
 mod guard;
+mod link;
 mod resolve;
 mod target;
 
 pub use client::{Client, Request, Response, Settings, Verdict};
 pub use error::{Error, Phase};
 pub use guard::{Allow, Guard, Refusal};
+pub use link::Link;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use target::Target;
 

@@ -4,6 +4,7 @@ pub mod conformance;
 pub mod dice;
 pub mod gate;
 pub mod memory;
+pub mod outside;
 pub mod pg;
 pub mod proxy;
 pub mod sim;

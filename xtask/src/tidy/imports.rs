@@ -28,8 +28,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mainspring-store-sqlite", &[CORE]),
     ("mainspring-store-postgres", &[CORE]),
     (OUTBOUND, &[CORE]),
-    (LIBRARY, &[CORE, OUTBOUND]),
-    (CONNECT, &[CORE, OUTBOUND]),
+    (CONNECT, &[OUTBOUND]),
+    (LIBRARY, &[CORE, OUTBOUND, CONNECT]),
     (ANALYTICS, &[]),
     (KIT, &[CORE, LIBRARY]),
     ("mainspring-web", &[CORE, LIBRARY, KIT]),
@@ -134,6 +134,8 @@ const NETWORK_CRATES: &[&str] = &[
 const NETWORK_GRANTS: &[(&str, &[&str])] = &[
     ("mainspring-store-postgres", &["rustls", "tokio-postgres", "tokio-postgres-rustls", "webpki-roots"]),
     ("mainspring-web", &["hyper", "hyper-util"]),
+    // It speaks SMTP over connections that `outbound` opened.
+    (CONNECT, &["lettre"]),
 ];
 const NETWORK_FREE: &[&str] = &[OUTBOUND, "mainspring-testkit"];
 

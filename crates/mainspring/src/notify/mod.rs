@@ -10,8 +10,10 @@
 //! says `sent` only after the service took it.
 
 mod notice;
+mod timing;
 
 pub use notice::{Announcement, CHANNELS, FACTS, Notice, NoticeState, Severity, TEXT, TITLE};
+pub use timing::{Digest, Timing};
 
 use mainspring_core::tables::{Migration, Result, Tables};
 
@@ -21,7 +23,10 @@ pub const KIND: &str = "mainspring.notify";
 pub const QUEUE: &str = "notifications";
 
 /// The tables, one migration after the other.
-const MIGRATIONS: &[Migration] = &[Migration::new("0001_notify", include_str!("0001_notify.sql"))];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001_notify", include_str!("0001_notify.sql")),
+    Migration::new("0002_urgent", include_str!("0002_urgent.sql")),
+];
 
 /// Brings the tables up to date. Called at every start, before anything is announced.
 pub async fn migrate(tables: &dyn Tables) -> Result<()> {

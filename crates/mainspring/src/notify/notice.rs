@@ -92,6 +92,8 @@ words! {
     }
 }
 
+pub(super) use words;
+
 /// Something people are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
@@ -113,6 +115,8 @@ pub struct Notice {
     pub path: String,
     /// When it happened.
     pub at: Timestamp,
+    /// Whether it may break quiet hours and does not wait for a digest.
+    pub urgent: bool,
 }
 
 /// What a notice is written as. Add it to the write that decided it: [`Announcement::into_write`].
@@ -169,8 +173,8 @@ impl Notice {
         let facts: Vec<(String, String)> =
             facts.map(|(name, value)| (line(name, FACT), line(value, FACT))).collect();
         Statement::new(
-            "INSERT INTO notify_notices (uid, project, key, severity, state, title, text, facts, path, at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (uid) DO NOTHING",
+            "INSERT INTO notify_notices (uid, project, key, severity, state, title, text, facts, path, at, urgent)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (uid) DO NOTHING",
         )
         .bind(uid)
         .bind(self.project)
@@ -182,6 +186,7 @@ impl Notice {
         .bind(AsJson(facts))
         .bind(if self.path.starts_with('/') { line(&self.path, TITLE) } else { String::new() })
         .bind(self.at)
+        .bind(self.urgent)
     }
 }
 

@@ -23,6 +23,7 @@ fn notice() -> Notice {
         facts: vec![("queue".into(), "mail".into())],
         path: "/jobs/12".into(),
         at: time::from_micros(1_000_000),
+        urgent: false,
     }
 }
 
