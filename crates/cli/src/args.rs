@@ -59,6 +59,9 @@ pub enum Command {
     /// Processes that run jobs
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Values that jobs name instead of holding them: set, list, delete
+    #[command(subcommand)]
+    Secret(crate::commands::secret::SecretCommand),
     /// Cron expressions: when they fire, in words, what may be wrong with them
     #[command(subcommand)]
     Cron(CronCommand),

@@ -2,13 +2,15 @@
 //! of the tour.
 
 use crate::error::{CliError, Result};
-use crate::settings::Settings;
+use crate::settings::{KEY, Settings};
+use crate::store::Address;
 use crate::up::tour;
 use mainspring::Registry;
 use mainspring::kinds::command::{self, Command, CommandPolicy};
 use mainspring::kinds::http::sign::Secrets;
 use mainspring::kinds::http::{self, Http};
 use mainspring::registry::KindSpec;
+use mainspring::secrets::{Keys, Source};
 use mainspring_core::code::Code;
 
 /// Adds them; a kind of the program's own that has one of these names goes before it.
@@ -18,6 +20,7 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
         let client = outbound(settings)?;
         registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
     }
+    registry = registry.keys(Keys::new(key_source(settings)));
     registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
     if registry.get(command::KIND).is_none() {
         let policy = CommandPolicy {
@@ -30,6 +33,29 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
         registry = registry.handler(command::KIND, KindSpec::default(), Command::new(policy));
     }
     Ok(registry)
+}
+
+/// Where the key of projects' secrets comes from: the environment, a command, a file, or the file
+/// beside the store.
+fn key_source(settings: &Settings) -> Source {
+    if let Some(key) = &settings.key {
+        return Source::Text(key.0.clone(), KEY.into());
+    }
+    if !settings.key_command.is_empty() {
+        return Source::Command(settings.key_command.clone());
+    }
+    match (&settings.key_file, &settings.store) {
+        (Some(path), _) => Source::File(path.clone()),
+        (None, Address::File(store)) => {
+            let mut name = store.clone().into_os_string();
+            name.push(".key");
+            Source::File(name.into())
+        }
+        (None, Address::Postgres(_)) => Source::Unset(format!(
+            "there is no key for secrets: set {KEY}, secrets.key_file or secrets.key_command, the same on every \
+             node (openssl rand -base64 32 makes one)"
+        )),
+    }
 }
 
 fn outbound(settings: &Settings) -> Result<mainspring_outbound::Client> {

@@ -128,7 +128,7 @@ pub fn check_payload(
 ) -> Result<()> {
     let Some(entry) = registry.get(&spec.job.kind) else { return Ok(()) };
     let payload = mainspring_core::Json::trusted(spec.job.payload.to_string());
-    entry.handler.check(&payload).map_err(|(field, text)| {
+    entry.check(&payload).map_err(|(field, text)| {
         let key =
             ["http", "command", "payload"].into_iter().find(|k| value.get(k).is_some()).unwrap_or("kind");
         CliError::new(Code::BAD_SCHEDULE, format!("{key}: {field}: {text}")).at(format!(

@@ -53,8 +53,15 @@ impl CliError {
 
     /// 2 when the command line, a file or a value has to be written differently; 1 otherwise.
     pub fn exit_code(&self) -> u8 {
-        let refused =
-            [Code::NOT_FOUND, Code::CONFLICT, Code::COMMANDS_OFF, Code::USER_SWITCH, Code::TARGET_REFUSED];
+        let refused = [
+            Code::NOT_FOUND,
+            Code::CONFLICT,
+            Code::COMMANDS_OFF,
+            Code::USER_SWITCH,
+            Code::TARGET_REFUSED,
+            Code::SECRET_KEY,
+            Code::SECRET_UNKNOWN,
+        ];
         if self.code == Code::STORE_ADDRESS || (self.code.0 < 100 && !refused.contains(&self.code)) {
             2
         } else {
@@ -96,6 +103,17 @@ impl From<StoreError> for CliError {
         match hint {
             Some(hint) => error.hint(hint),
             None => error,
+        }
+    }
+}
+
+impl From<mainspring::secrets::SecretError> for CliError {
+    fn from(e: mainspring::secrets::SecretError) -> CliError {
+        use mainspring::secrets::SecretError;
+        let error = CliError::new(e.code(), e.to_string());
+        match e {
+            SecretError::Unknown(_) => error.hint("mainspring secret list"),
+            _ => error,
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::app::Make;
 use crate::error::{CliError, Result, nearest};
 use crate::settings::Settings;
-use mainspring::kinds::http::sign::Secret;
+use mainspring::secrets::Secret;
 use mainspring_core::StoreError;
 use mainspring_core::code::Code;
 use mainspring_core::store::Store;

@@ -92,3 +92,56 @@ fn a_secret_said_aloud_is_kept_nowhere() {
     }
     assert!(files > 0, "there is a store");
 }
+
+/// The command line's secrets: in by the standard input, out in a job alone, and never shown.
+#[test]
+fn a_projects_secret_is_set_used_listed_and_turned_over_without_being_shown() {
+    const VALUE: &str = "correct-horse/battery";
+    let place = Place::new();
+    place.write(
+        "mainspring.toml",
+        "[commands]\nenabled = true\nshell = true\n[[schedule]]\nname = \"never\"\ncron = \"0 0 30 2 *\"\ncommand = \"true\"\n",
+    );
+    let up = || place.ok(&["up", "--no-tour", "--exit-when-idle", "--listen", "off"]);
+    let said = up();
+    assert!(said.contains("mainspring.db.key: keep a copy"), "{said}");
+    assert!(!up().contains("keep a copy"), "said once");
+    let set = place.call_with(&["secret", "set", "token"], &format!("{VALUE}\n"));
+    assert_eq!((set.code, set.out.trim()), (0, "secret token: version 1"), "{set:?}");
+    let short = place.call_with(&["secret", "set", "token"], "short\n");
+    assert!(short.code == 2 && short.err.contains("at least 8 bytes"), "{short:?}");
+    let payload = serde_json::json!({"shell": "echo \"$TOKEN\"; test ${#TOKEN} = 21",
+        "env": {"TOKEN": {"$secret": "token"}}});
+    let job = place.json(&["job", "enqueue", "command", &payload.to_string(), "--attempts", "1"]);
+    let wrong =
+        place.json(&["job", "enqueue", "command", r#"{"shell":"true","env":{"A":{"$secret":"tokn"}}}"#]);
+    up();
+    let id = job["id"].to_string();
+    let shown = place.json(&["job", "show", &id]);
+    assert!(shown.to_string().contains("\"completed\"") && shown.to_string().contains("$secret"), "{shown}");
+    let logs = place.ok(&["job", "logs", &id]);
+    assert!(logs.contains("[redacted]") && !logs.contains(VALUE), "{logs}");
+    let failed = place.ok(&["job", "show", &wrong["id"].to_string()]);
+    assert!(failed.contains("MS0034") && failed.contains("mainspring secret set tokn"), "{failed}");
+    let listed = place.json(&["secret", "list"]);
+    assert_eq!((&listed[0]["name"], &listed[0]["version"]), (&"token".into(), &1.into()), "{listed}");
+    assert!(!listed[0]["used_at"].is_null(), "{listed}");
+    let turned = place.ok(&["secret", "rotate-key"]);
+    assert!(turned.contains("1 secret sealed anew") && turned.contains("The older key stays"), "{turned}");
+    place.ok(&["job", "retry", &id]);
+    up();
+    assert!(place.ok(&["job", "show", &id]).contains("completed"));
+    for file in ["mainspring.db", "mainspring.db-wal"] {
+        let bytes = std::fs::read(place.path().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(VALUE.len()).any(|w| w == VALUE.as_bytes()), "{file} holds it");
+    }
+    // Without its key nothing opens, and the error says what to do.
+    std::fs::remove_file(place.path().join("mainspring.db.key")).unwrap();
+    let lost = place.call_with(&["secret", "set", "other"], "another value");
+    assert!(
+        lost.code == 1 && lost.err.contains("MS0033") && lost.err.contains("secrets.key_file"),
+        "{lost:?}"
+    );
+    assert!(place.refused(1, &["secret", "delete", "tokn"]).contains("token, if that was meant"));
+    assert_eq!(place.ok(&["secret", "delete", "token"]).trim(), "secret token: deleted");
+}

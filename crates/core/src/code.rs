@@ -35,6 +35,8 @@ codes! {
     COMMANDS_OFF = 30 "Command jobs are not allowed here",
     USER_SWITCH = 31 "Running as another user is not possible here",
     TARGET_REFUSED = 32 "An outbound address is not allowed",
+    SECRET_KEY = 33 "The key of the secrets cannot be used",
+    SECRET_UNKNOWN = 34 "There is no secret of this name",
     NOT_SIGNED_IN = 40 "Nobody is signed in",
     NOT_ALLOWED = 41 "This takes a right that is missing",
     TOO_MANY = 42 "Too many requests",

@@ -23,6 +23,15 @@ pub struct NewEvent {
     pub data: Json,
 }
 
+/// Stands between an actor and the address they act from; no name holds it.
+const FROM: char = '\u{1f}';
+
+/// An actor with the network address they act from, for [`NewEvent::by`]: so every call that takes an
+/// actor can tell both.
+pub fn signed(actor: &str, from: &str) -> String {
+    format!("{}{FROM}{from}", crate::limits::cut(actor, crate::limits::NAME))
+}
+
 /// An event as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
@@ -43,9 +52,15 @@ impl NewEvent {
         NewEvent { name: name.into(), subject, actor: None, data: Json::trusted(data.to_string()) }
     }
 
-    /// The same event, done by `actor`.
+    /// The same event, done by `actor`, as [`signed`] writes them: an address goes to the data, under
+    /// `from`.
     pub fn by(mut self, actor: &str) -> NewEvent {
+        let (actor, from) = actor.split_once(FROM).map_or((actor, None), |(who, from)| (who, Some(from)));
         self.actor = Some(crate::limits::cut(actor, crate::limits::NAME));
+        if let (Some(from), serde_json::Value::Object(mut data)) = (from, self.data.value()) {
+            data.insert("from".into(), from.into());
+            self.data = Json::trusted(serde_json::Value::Object(data).to_string());
+        }
         self
     }
 }
@@ -104,4 +119,21 @@ pub fn of_ledger(schedule: &str, row: &LedgerRow) -> NewEvent {
 /// The event of a batch that ended.
 pub fn of_batch(id: BatchId, name: &str, state: BatchState) -> NewEvent {
     NewEvent::new(&format!("batch.{state}"), format!("batch/{id}"), serde_json::json!({ "name": name }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_act_tells_who_did_it_and_from_where() {
+        let event = || NewEvent::new("queue.paused", "queue/mail".into(), serde_json::json!({ "note": "x" }));
+        let from = event().by(&signed("ada", "192.0.2.7"));
+        assert_eq!(from.actor.as_deref(), Some("ada"));
+        assert_eq!(from.data.value(), serde_json::json!({ "note": "x", "from": "192.0.2.7" }));
+        let plain = event().by("cli/ada");
+        assert_eq!((plain.actor.as_deref(), plain.data), (Some("cli/ada"), event().data));
+        let long = event().by(&signed(&"x".repeat(300), "::1"));
+        assert_eq!(long.data.value()["from"], "::1", "a long name takes no address away");
+    }
 }

@@ -56,6 +56,12 @@ pub const TABLE_ANSWER: usize = 16 << 20;
 pub const TABLE_WRITE_STEPS: u32 = 20_000_000;
 /// The same for a read, which only other reads wait for.
 pub const TABLE_READ_STEPS: u32 = 200_000_000;
+/// Bytes of a secret's value (refused above).
+pub const SECRET: usize = 32 << 10;
+/// Secrets of one project (refused above).
+pub const SECRETS: usize = 500;
+/// Secrets one payload may name (the job fails above).
+pub const SECRETS_OF_A_JOB: usize = 50;
 /// The longest duration accepted anywhere.
 pub const DURATION: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// JSON nesting accepted anywhere.

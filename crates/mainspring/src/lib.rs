@@ -24,6 +24,7 @@ pub mod notify;
 pub mod redact;
 pub mod registry;
 pub mod run;
+pub mod secrets;
 pub mod stats;
 pub mod step;
 

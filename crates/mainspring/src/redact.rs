@@ -3,11 +3,14 @@
 //!
 //! A server that echoes a request, a command that prints its configuration: the value becomes
 //! [`MARK`]. Known are the secrets that requests are signed with and what else the program names by
-//! `Registry::secrets`. Payloads and step results are not touched: they are the job's own words,
-//! which it needs back as they were. Not found is a value that some limit has cut in two, and one
-//! that was encoded.
+//! `Registry::secrets`, and the secrets of a project that this process has opened, these also as
+//! base64, as a part of an address, and line by line (see [`crate::secrets`]). Payloads and step
+//! results are not touched: they are the job's own words, which it needs back as they were. Not found
+//! is a value that some limit has cut in two, and one that was encoded in another way.
 
-use crate::kinds::http::sign::Secret;
+use crate::secrets::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use mainspring_core::Json;
 use mainspring_core::decide::Outcome;
 use mainspring_core::job::ErrorRecord;
@@ -33,6 +36,22 @@ impl Redactor {
         self.values.extend(long);
         self.values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         self.values.dedup();
+    }
+
+    /// Whether this value is looked for.
+    pub fn knows(&self, secret: &Secret) -> bool {
+        self.values.iter().any(|value| value == secret.expose())
+    }
+
+    /// Looks for this one in every form in which a job may say it again.
+    pub fn add_every_form(&mut self, secret: &Secret) {
+        let value = secret.expose();
+        let mut forms = vec![value.to_owned(), value.trim().to_owned()];
+        forms.extend(value.lines().map(|line| line.trim().to_owned()));
+        forms.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(value)));
+        forms.push(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
+        forms.push(forms.last().map(|form: &String| form.replace('+', "%20")).unwrap_or_default());
+        self.add(forms.into_iter().map(Secret::new));
     }
 
     /// `text` without secrets.
@@ -145,6 +164,24 @@ mod tests {
         assert_eq!(r.text("hunter2/secret-and-more"), "[redacted]", "the longer one goes as a whole");
         assert_eq!(r.text("short hunter2"), "short hunter2");
         assert_eq!(Redactor::default().text("hunter2/secret"), "hunter2/secret");
+    }
+
+    #[test]
+    fn a_projects_secret_is_found_in_the_forms_jobs_make_of_it() {
+        let mut r = Redactor::default();
+        let secret = Secret::new("pass word/with+signs\nsecond line of it");
+        assert!(!r.knows(&secret));
+        r.add_every_form(&secret);
+        assert!(r.knows(&secret));
+        for said in [
+            "cGFzcyB3b3JkL3dpdGgrc2lnbnMKc2Vjb25kIGxpbmUgb2YgaXQ=",
+            "pass+word%2Fwith%2Bsigns%0Asecond+line+of+it",
+            "pass%20word%2Fwith%2Bsigns%0Asecond%20line%20of%20it",
+            "pass word/with+signs",
+            "second line of it",
+        ] {
+            assert_eq!(r.text(&format!("<{said}>")), "<[redacted]>");
+        }
     }
 
     #[test]

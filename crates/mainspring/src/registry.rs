@@ -4,8 +4,8 @@
 
 use crate::context::Context;
 use crate::job::{Job, JobError};
-use crate::kinds::http::sign::Secret;
 use crate::redact::Redactor;
+use crate::secrets::{Keys, Secret, Source, refs};
 use async_trait::async_trait;
 use mainspring_core::Json;
 use mainspring_core::job::{DEFAULT_PRIORITY, DEFAULT_QUEUE, NewJob, check_name};
@@ -15,7 +15,7 @@ use mainspring_core::schedule::ScheduleSpec;
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// How long an attempt may take when neither job nor kind says so. Nothing runs for ever.
@@ -133,6 +133,15 @@ pub struct Entry {
     pub spec: KindSpec,
 }
 
+impl Entry {
+    /// Whether the kind can use the payload: as [`Handler::check`], with a stand-in for each secret
+    /// that it names.
+    pub fn check(&self, payload: &Json) -> Result<(), (String, String)> {
+        let stood = refs::stand_in(payload)?;
+        self.handler.check(stood.as_ref().unwrap_or(payload))
+    }
+}
+
 /// Job kinds, schedules and state that ship together: `register` adds them to the list.
 pub trait Pack {
     /// Its name: the prefix of its kinds and schedules.
@@ -149,8 +158,16 @@ pub struct Registry {
     state: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     schedules: Vec<ScheduleSpec>,
     redactor: Redactor,
+    keys: Option<Arc<Keys>>,
     mistakes: Vec<String>,
 }
+
+/// What a registry without keys says: shared, so that asking costs nothing.
+static NO_KEYS: LazyLock<Arc<Keys>> = LazyLock::new(|| {
+    let why = "this program has no key for secrets; a store in a file has one beside it, elsewhere set \
+               MAINSPRING_SECRETS_KEY, secrets.key_file or secrets.key_command";
+    Keys::new(Source::Unset(why.into()))
+});
 
 impl Registry {
     /// An empty list.
@@ -210,6 +227,17 @@ impl Registry {
     /// What keeps them out.
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// The keys that seal the secrets of projects: see [`crate::secrets`].
+    pub fn keys(mut self, keys: Arc<Keys>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// The keys; without any, whoever seals or opens is told what to set.
+    pub fn secret_keys(&self) -> &Arc<Keys> {
+        self.keys.as_ref().unwrap_or(&NO_KEYS)
     }
 
     /// Adds a schedule: every node that starts with this list writes it to the default project, which

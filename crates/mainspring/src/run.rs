@@ -4,7 +4,7 @@
 use crate::context::{Context, StopReason};
 use crate::engine::{Done, Ended, Engine, NextJob, NodeEvent, Slot};
 use crate::job::JobError;
-use crate::registry::{Class, Entry, check_output};
+use crate::registry::{Class, Entry, Handler, check_output};
 use mainspring_core::decide::Outcome;
 use mainspring_core::job::{Claimed, ErrorRecord};
 use mainspring_core::{Json, duration, time};
@@ -69,7 +69,7 @@ pub(crate) async fn attempt(engine: &Arc<Engine>, slot: usize, claimed: Claimed)
     // Whoever ended it before (time-out, cancel, shutdown) has told its outcome, too.
     let Some(answer) = answer else { return };
     if engine.board.end(slot, serial) {
-        let outcome = registry.redactor().outcome(outcome_of(answer, cx.stop_reason()));
+        let outcome = cx.redactor().outcome(outcome_of(answer, cx.stop_reason()));
         engine.outbox.push(Done { attempt: Ended::Ran(cx), outcome, at: engine.now() });
     }
 }
@@ -111,7 +111,7 @@ pub(crate) fn ended_outcome(cx: &Context, reason: StopReason) -> Outcome {
 async fn call(entry: &Entry, cx: &Context, slot: &Slot, serial: u64) -> Option<Answer> {
     match entry.spec.class {
         Class::Async => {
-            let handling = catch_unwind(AssertUnwindSafe(|| entry.handler.run(cx.clone())));
+            let handling = catch_unwind(AssertUnwindSafe(|| handling(&*entry.handler, cx)));
             match handling {
                 Ok(handling) => Guarded { handling: Some(handling), slot, serial }.await,
                 Err(panic) => Some(Err(panicked(panic.as_ref()))),
@@ -120,7 +120,7 @@ async fn call(entry: &Entry, cx: &Context, slot: &Slot, serial: u64) -> Option<A
         Class::Blocking => {
             let (handler, cx) = (entry.handler.clone(), cx.clone());
             let runtime = tokio::runtime::Handle::current();
-            let work = tokio::task::spawn_blocking(move || runtime.block_on(handler.run(cx)));
+            let work = tokio::task::spawn_blocking(move || runtime.block_on(handling(&*handler, &cx)));
             // A thread cannot be ended from outside: the slot stays taken until it returns.
             Some(match work.await {
                 Ok(answer) => answer,
@@ -131,6 +131,18 @@ async fn call(entry: &Entry, cx: &Context, slot: &Slot, serial: u64) -> Option<A
             })
         }
     }
+}
+
+/// The handler's work, with the secrets that the payload names fetched before it.
+fn handling<'a>(handler: &'a dyn Handler, cx: &Context) -> Handling<'a> {
+    let cx = cx.clone();
+    if !cx.names_secrets() {
+        return handler.run(cx);
+    }
+    Box::pin(async move {
+        cx.resolve().await?;
+        handler.run(cx).await
+    })
 }
 
 /// A handler at work that can be ended at its next poll, and whose panic ends only itself.

@@ -15,6 +15,7 @@ pub mod node;
 pub mod queue;
 pub mod schedule;
 pub mod schedule_show;
+pub mod secret;
 pub mod stats;
 
 use crate::app::App;

@@ -51,6 +51,7 @@ fn arg(setting: &'static Setting, name: &'static str) -> Arg {
 fn value_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Store => "PATH|URL",
+        Kind::Path => "PATH",
         Kind::Name => "NAME",
         Kind::Listen => "ADDRESS",
         Kind::Url => "URL",

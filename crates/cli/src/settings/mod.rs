@@ -14,6 +14,7 @@ pub mod value;
 use crate::error::{CliError, Result, nearest};
 use crate::out::Colour;
 use crate::store::Address;
+use mainspring::secrets::Secret;
 use mainspring_core::code::Code;
 use mainspring_core::queue::Retention;
 use mainspring_core::store::SweepPolicy;
@@ -29,6 +30,19 @@ use value::Value;
 pub const FILE: &str = "mainspring.toml";
 /// Keys of the file that are no settings.
 const SECTIONS: [&str; 3] = ["schedule", "queue", "calendar"];
+
+/// The variable with the key of secrets: no setting, since it is never shown.
+pub const KEY: &str = "MAINSPRING_SECRETS_KEY";
+
+/// A text that shows itself to nobody.
+#[derive(Clone)]
+pub struct KeyText(pub Secret);
+
+impl std::fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyText")
+    }
+}
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +126,12 @@ pub struct Settings {
     pub sweep: SweepPolicy,
     /// Command jobs.
     pub commands: CommandSettings,
+    /// The file with the key of secrets, if one is named.
+    pub key_file: Option<PathBuf>,
+    /// The command that gives it, if one is named.
+    pub key_command: Vec<String>,
+    /// The key itself, from the environment.
+    pub key: Option<KeyText>,
     /// Private targets of `http` jobs.
     pub outbound_allow: Vec<String>,
     /// The program's own log: least level.
@@ -279,6 +299,9 @@ fn typed(
             shell: yes("commands.shell"),
             users: list("commands.users"),
         },
+        key_file: key_file(&text("secrets.key_file"), find("secrets.key_file").1, file.as_ref()),
+        key_command: list("secrets.key_command"),
+        key: env.get(KEY).filter(|t| !t.trim().is_empty()).map(|t| KeyText(Secret::new(t))),
         outbound_allow: list("outbound.allow"),
         log_level: text("log.level"),
         log_json: text("log.format") == "json",
@@ -289,6 +312,12 @@ fn typed(
         all,
         file,
     })
+}
+
+/// A relative path in the file counts from the file's folder, elsewhere from the current one.
+fn key_file(text: &str, origin: &Origin, file: Option<&Node>) -> Option<PathBuf> {
+    let folder = file.and_then(|f| f.path().parent()).filter(|_| matches!(origin, Origin::File(_)));
+    (!text.is_empty()).then(|| folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
 }
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub enum Kind {
     Listen,
     /// An address people type into a browser.
     Url,
+    /// A path.
+    Path,
     /// Names: a list in the file, separated by commas elsewhere.
     Names,
     /// Texts: a list in the file, separated by commas elsewhere.
@@ -285,6 +287,22 @@ pub const SETTINGS: &[Setting] = &[
         "Users as whom commands may run, when the node runs as root",
     )
     .eg("www-data,postgres"),
+    row("secrets.key_file", Flag::None, Kind::Path, "", "The file with the key that seals secrets of projects")
+        .more(
+            "When not set: beside a store that is a file, under its name and `.key`; made at the first start. \
+             With PostgreSQL nothing is made by itself: every node needs the same key, from here or from one of \
+             the other two. Secrets are lost with their key: keep a copy apart from the backups.",
+        )
+        .eg("/etc/mainspring/secrets.key"),
+    row(
+        "secrets.key_command",
+        Flag::None,
+        Kind::Texts,
+        "",
+        "A program with its arguments that writes the key, instead of a file",
+    )
+    .more("For a key management service. Run when a secret is first needed.")
+    .eg("/usr/local/bin/fetch-key,mainspring"),
     row(
         "outbound.allow",
         Flag::None,
@@ -319,6 +337,12 @@ pub const SETTINGS: &[Setting] = &[
 /// Variables that are ours but no settings: name, what it is.
 pub const OTHER_VARIABLES: &[(&str, &str)] = &[
     ("MAINSPRING_CONFIG", "The configuration file, as `--config`."),
+    (
+        "MAINSPRING_SECRETS_KEY",
+        "The key that seals secrets of projects: 32 bytes in base64 (`openssl rand -base64 32`), an older one \
+         behind it while one takes over from the other. Goes before `secrets.key_file` and \
+         `secrets.key_command`.",
+    ),
     (
         "MAINSPRING_SECRET_<NAME>",
         "A secret that jobs name instead of holding it; see [Secrets](#secrets). Never stored, never printed.",

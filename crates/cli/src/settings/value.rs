@@ -132,6 +132,8 @@ fn check(setting: &Setting, text: &str) -> Result<(), String> {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() => Ok(()),
             _ => Err(format!("{text:?} is no address; write for example https://ops.example.com/mainspring")),
         },
+        Kind::Path if text.contains('\0') => Err("holds a NUL byte".into()),
+        Kind::Path => Ok(()),
         Kind::Store | Kind::Texts if text.is_empty() => Err("is empty".into()),
         Kind::Store | Kind::Texts => Ok(()),
     }

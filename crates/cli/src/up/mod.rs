@@ -27,6 +27,7 @@ use mainspring::{Client, Node, NodeError, NodeEvent, Registry};
 use mainspring_core::code::Code;
 use mainspring_core::job::AttemptOutcome;
 use mainspring_core::store::Store;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -69,9 +70,10 @@ async fn serve(
     said: setup::Prepared,
 ) -> Result<()> {
     let node = node(&app.settings, store, app.registry.clone())?;
+    let key = node.engine().services.vault.begin().await?;
     let served = serve::start(&app.settings, &client).await?;
     // A reader that has gone away already is no reason not to do the work.
-    match greet(app, &said, &served.lines) {
+    match greet(app, &said, &served.lines, key.as_deref()) {
         Err(e) if !e.closed => return Err(e),
         _ => {}
     }
@@ -158,7 +160,7 @@ pub fn node_error(e: NodeError) -> CliError {
     }
 }
 
-fn greet(app: &mut App, said: &setup::Prepared, served: &[String]) -> Result<()> {
+fn greet(app: &mut App, said: &setup::Prepared, served: &[String], key: Option<&Path>) -> Result<()> {
     if app.out.json {
         let store = app.settings.store.shown();
         let line = serde_json::json!({
@@ -185,6 +187,12 @@ fn greet(app: &mut App, said: &setup::Prepared, served: &[String]) -> Result<()>
         Address::Postgres(_) => format!("Everything is kept in {}.", app.settings.store.shown()),
     };
     app.out.line(place)?;
+    if let Some(key) = key {
+        app.out.line(format!(
+            "Secrets are sealed with {}: keep a copy of it apart from backups.",
+            key.display()
+        ))?;
+    }
     for line in served.iter().chain(&said.lines) {
         app.out.line(line)?;
     }

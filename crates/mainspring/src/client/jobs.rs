@@ -206,7 +206,7 @@ impl Client {
     pub(super) fn check_job(&self, job: &NewJob) -> Result<(), (String, String)> {
         job.check().map_err(|(field, text)| (field.to_owned(), text))?;
         match self.registry.as_ref().and_then(|r| r.get(&job.kind)) {
-            Some(entry) => entry.handler.check(&job.payload),
+            Some(entry) => entry.check(&job.payload),
             None => Ok(()),
         }
     }

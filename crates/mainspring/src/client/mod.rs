@@ -97,6 +97,13 @@ impl Client {
         self.store.clone().tables()
     }
 
+    /// The sealed secrets of projects, with the keys of the registry. Keep it: what it opens it
+    /// remembers for the redactor.
+    pub fn vault(&self) -> crate::secrets::Vault {
+        static NONE: std::sync::LazyLock<Registry> = std::sync::LazyLock::new(Registry::new);
+        crate::secrets::Vault::new(self.store.clone(), self.registry.as_deref().unwrap_or(&NONE))
+    }
+
     /// The registry, if one was given.
     pub fn registry(&self) -> Option<&Arc<Registry>> {
         self.registry.as_ref()

@@ -77,7 +77,7 @@ impl Context {
                 None,
             )
         } else {
-            let redactor = self.inner.services.registry.redactor();
+            let redactor = self.redactor();
             let message = redactor.text(message).replace('\0', "\u{fffd}");
             let message = limits::cut(&message, limits::LOG_LINE);
             let fields = fields.map(|f| redactor.json(f)).map(|f| {

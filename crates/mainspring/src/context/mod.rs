@@ -14,14 +14,16 @@ pub use stop::{Stop, StopReason};
 
 use crate::client::Client;
 use crate::job::JobError;
+use crate::redact::Redactor;
 use crate::registry::Registry;
+use crate::secrets::{Vault, refs};
 use jiff::Timestamp;
 use mainspring_core::clock::{Clock, Entropy, Seeded};
 use mainspring_core::ids::{BatchId, JobId, ProjectId, ScheduleId};
 use mainspring_core::job::{Claimed, Progress};
 use mainspring_core::store::Store;
 use mainspring_core::{Json, time};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the attempts of one node share.
@@ -34,12 +36,15 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Log lines and progress on their way to the store.
     pub inbox: Inbox,
+    /// The secrets of projects.
+    pub vault: Vault,
 }
 
 impl Services {
     /// The services over a store.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, clock: Arc<dyn Clock>) -> Arc<Services> {
-        Arc::new(Services { store, registry, clock, inbox: Inbox::default() })
+        let vault = Vault::new(store.clone(), &registry);
+        Arc::new(Services { store, registry, clock, inbox: Inbox::default(), vault })
     }
 }
 
@@ -55,6 +60,8 @@ pub(crate) struct Attempt {
     pub(crate) started_at: Timestamp,
     pub(crate) timeout: Duration,
     pub(crate) stop: Stop,
+    /// The payload with secrets in it, where it names some. Never written anywhere.
+    resolved: OnceLock<Json>,
     services: Arc<Services>,
     log: log::State,
     steps: tokio::sync::OnceCell<steps::Memory>,
@@ -73,6 +80,7 @@ impl Context {
                 started_at,
                 timeout,
                 stop: Stop::default(),
+                resolved: OnceLock::new(),
                 services,
                 log: log::State::default(),
                 steps: tokio::sync::OnceCell::new(),
@@ -142,9 +150,40 @@ impl Context {
         self.inner.claimed.schedule.and_then(|(_, at)| at)
     }
 
-    /// The job's input.
+    /// The job's input, with the values of the secrets that it names. What an attempt leaves behind is
+    /// searched for them; a value that a handler hands on by other ways (a further job's payload, a
+    /// step's result) is kept as it stands: name the secret there, too.
     pub fn payload(&self) -> &Json {
-        &self.inner.claimed.payload
+        self.inner.resolved.get().unwrap_or(&self.inner.claimed.payload)
+    }
+
+    /// Whether the payload may name secrets, so that [`Context::resolve`] must come before the handler.
+    pub(crate) fn names_secrets(&self) -> bool {
+        refs::mentions(&self.inner.claimed.payload) && self.inner.resolved.get().is_none()
+    }
+
+    /// Puts secrets into the payload. One that is not there fails the job; a key or a database that
+    /// cannot be reached is tried again like every other failure.
+    pub(crate) async fn resolve(&self) -> Result<(), JobError> {
+        let (vault, claimed) = (&self.inner.services.vault, &self.inner.claimed);
+        match vault.resolve(self.now(), claimed.project, &claimed.payload).await {
+            Ok(Some(payload)) => {
+                // Another call was quicker: it has put the same.
+                drop(self.inner.resolved.set(payload));
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(e) => {
+                let text = format!("{}: {e}", e.code());
+                let error = if e.is_transient() { JobError::retry(text) } else { JobError::fatal(text) };
+                Err(error.class("secret"))
+            }
+        }
+    }
+
+    /// What keeps secrets out of what this attempt leaves behind.
+    pub(crate) fn redactor(&self) -> Arc<Redactor> {
+        self.inner.services.vault.redactor(self.project())
     }
 
     /// What time it is.
@@ -211,7 +250,7 @@ impl Context {
     /// few times a second at most.
     pub fn progress(&self, done: u64, total: impl Into<Option<u64>>, note: impl Into<Option<String>>) {
         let facts = &self.inner.claimed.facts;
-        let redactor = self.inner.services.registry.redactor();
+        let redactor = self.redactor();
         let note = note.into().map(|n: String| {
             let n = redactor.text(&n);
             mainspring_core::limits::cut(&n.replace('\0', "\u{fffd}"), mainspring_core::limits::NOTE)

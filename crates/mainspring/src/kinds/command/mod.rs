@@ -36,6 +36,7 @@ use super::Attempt;
 use crate::context::Context;
 use crate::job::JobError;
 use crate::registry::Handler;
+use crate::secrets::refs;
 use async_trait::async_trait;
 use mainspring_core::{Json, duration};
 use payload::Payload;
@@ -58,7 +59,8 @@ impl Command {
 
     /// What it would run, as whom and where, and what forbids it: for previews.
     pub fn describe(&self, payload: &Json) -> Result<serde_json::Value, (String, String)> {
-        let payload = Payload::read(payload)?;
+        let stood = refs::stand_in(payload)?;
+        let payload = Payload::read(stood.as_ref().unwrap_or(payload))?;
         let planned = self.policy.plan(&payload, vec![]);
         let (order, problem) = match &planned {
             Ok(order) => (Some(order), None),

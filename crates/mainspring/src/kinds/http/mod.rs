@@ -18,6 +18,7 @@ use super::Attempt;
 use crate::context::Context;
 use crate::job::JobError;
 use crate::registry::Handler;
+use crate::secrets::refs;
 use ::http::{HeaderName, HeaderValue, Method};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -136,7 +137,9 @@ impl Http {
     /// What it would send where, and what the guard says to that, without connecting: for previews.
     /// Secrets do not appear; names and values of headers do.
     pub async fn describe(&self, payload: &Json) -> Result<serde_json::Value, (String, String)> {
-        let checked = check(payload)?;
+        // Secrets that the payload names are not fetched for a look.
+        let stood = refs::stand_in(payload)?;
+        let checked = check(stood.as_ref().unwrap_or(payload))?;
         let request = &checked.request;
         let found = self.client.verdict(&request.target, Duration::from_secs(5)).await;
         let addresses: Vec<serde_json::Value> = match &found {

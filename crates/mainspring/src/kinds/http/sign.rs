@@ -9,6 +9,7 @@
 //! from the configuration or from the environment: `billing` is `MAINSPRING_SECRET_BILLING`. One
 //! value may hold two secrets with a blank between, so that rotating needs no change of jobs.
 
+use crate::secrets::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
@@ -19,22 +20,6 @@ use std::collections::BTreeMap;
 pub const NAMES: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 /// How the environment's secrets begin.
 pub const PREFIX: &str = "MAINSPRING_SECRET_";
-
-/// A value that cannot be shown: no `Debug`, no `Display`, no `Serialize`.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps `value`.
-    pub fn new(value: impl Into<String>) -> Secret {
-        Secret(value.into())
-    }
-
-    /// The value, for the one place that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Secrets by name.
 #[derive(Clone, Default)]
@@ -74,7 +59,7 @@ impl Secrets {
     fn get(&self, name: &str) -> Option<Secret> {
         let variable = variable(name);
         let own = self.given.get(&variable).cloned();
-        own.or_else(|| self.environment.then(|| std::env::var(&variable).ok().map(Secret)).flatten())
+        own.or_else(|| self.environment.then(|| std::env::var(&variable).ok().map(Secret::new)).flatten())
     }
 
     /// The signing keys of the secret `name`. The error names the variable, never the value.
