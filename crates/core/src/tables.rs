@@ -30,6 +30,7 @@ pub use value::{AsJson, At, IntoValue, Value};
 
 use crate::code::Code;
 use crate::error::StoreError;
+use crate::event::NewEvent;
 use crate::ids::ProjectId;
 use crate::job::{Enqueued, NewJob};
 use crate::limits;
@@ -66,6 +67,7 @@ pub trait Tables: Send + Sync + 'static {
 pub struct Write {
     statements: Vec<Statement>,
     enqueues: Vec<Enqueue>,
+    tells: Vec<Tell>,
 }
 
 /// Jobs that come into being with a write.
@@ -78,6 +80,20 @@ pub struct Enqueue {
     /// The jobs, as for [`crate::store::Store::enqueue`].
     pub jobs: Vec<NewJob>,
 }
+
+/// An event that is written with a write.
+#[derive(Clone, Debug)]
+pub struct Tell {
+    /// When it happened.
+    pub now: Timestamp,
+    /// Whose it is.
+    pub project: ProjectId,
+    /// What happened.
+    pub event: NewEvent,
+}
+
+/// A write as a store runs it: the statements spelled for its database, the jobs, the events.
+pub type Parts = (Vec<Prepared>, Vec<Enqueue>, Vec<Tell>);
 
 /// What a write gave.
 #[derive(Clone, Debug, Default)]
@@ -106,15 +122,25 @@ impl Write {
         self
     }
 
+    /// Adds an event that tells of it, as [`crate::store::Store::record`] would: so what happened and
+    /// what is told of it commit together. It is written last.
+    pub fn tell(mut self, now: Timestamp, project: ProjectId, event: NewEvent) -> Write {
+        self.tells.push(Tell { now, project, event });
+        self
+    }
+
     /// For stores: checks everything that can be checked before a transaction begins, and spells the
     /// statements as the database wants them.
-    pub fn prepare(self, dialect: &Dialect) -> Result<(Vec<Prepared>, Vec<Enqueue>)> {
+    pub fn prepare(self, dialect: &Dialect) -> Result<Parts> {
         let too_many = |field, n, most| {
             let text = format!("{n} in one write, at most {most} are allowed");
             Err(StoreError::Invalid { field, text }.into())
         };
         if self.statements.len() > limits::TABLE_STATEMENTS {
             return too_many("statements", self.statements.len(), limits::TABLE_STATEMENTS);
+        }
+        if self.tells.len() > limits::TABLE_STATEMENTS {
+            return too_many("events", self.tells.len(), limits::TABLE_STATEMENTS);
         }
         let jobs: usize = self.enqueues.iter().map(|e| e.jobs.len()).sum();
         if jobs > limits::BATCH {
@@ -127,7 +153,7 @@ impl Write {
             statement.prepare(dialect).map_err(|text| TablesError::Statement { nth: at + 1, text })
         };
         let prepared = self.statements.into_iter().enumerate().map(spelled).collect::<Result<_>>()?;
-        Ok((prepared, self.enqueues))
+        Ok((prepared, self.enqueues, self.tells))
     }
 }
 

@@ -157,13 +157,14 @@ impl Inner {
             .query(
                 "UPDATE nodes SET ended = true, sleeping = false WHERE id = ANY(ARRAY(
                      SELECT id FROM nodes WHERE NOT ended AND heartbeat_at < $1 ORDER BY id FOR NO KEY UPDATE))
-                 RETURNING id",
+                 RETURNING id, name",
                 &[&dead],
             )
             .await?;
         let mut fx = Effects::default();
         for row in &lost {
-            fx.events.push(node_event("node.lost", row.get(0), serde_json::json!({})));
+            let data = serde_json::json!({ "name": row.get::<_, &str>(1) });
+            fx.events.push(node_event("node.lost", row.get(0), data));
         }
         self.seal(conn, now, self.shard(Lanes::CONTROL), &mut fx).await
     }

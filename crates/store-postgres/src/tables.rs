@@ -2,7 +2,8 @@
 //! so that no engine call waits for them.
 //!
 //! A write is one transaction on one connection of this process, in turn, as on SQLite; other
-//! processes write beside it. Jobs are enqueued last, by [`Inner::insert`] like all others. What a
+//! processes write beside it. Jobs are enqueued after the statements, by [`Inner::insert`] like all others,
+//! and events written last. What a
 //! statement did wrong is told and the transaction undone; what the server asks to be run again is.
 
 use crate::effects::Effects;
@@ -15,7 +16,7 @@ use futures_util::{TryStreamExt, pin_mut};
 use mainspring_core::store::Hint;
 use mainspring_core::tables::{
     Applied, Broken, Dialect, Enqueue, Migration, Plan, Prepared, Result, Rows, Rule, Statement, Tables,
-    TablesError, Value, Write, Written,
+    TablesError, Tell, Value, Write, Written,
 };
 use mainspring_core::time;
 use std::error::Error;
@@ -47,11 +48,11 @@ impl Tables for PostgresStore {
     }
 
     async fn write(&self, write: Write) -> Result<Written> {
-        let (statements, enqueues) = write.prepare(&DIALECT)?;
+        let (statements, enqueues, tells) = write.prepare(&DIALECT)?;
         for e in &enqueues {
             self.inner.prepare_jobs(e.project, &e.jobs).await?;
         }
-        self.inner.write_tables(&statements, &enqueues).await
+        self.inner.write_tables(&statements, &enqueues, &tells).await
     }
 
     async fn read(&self, statement: Statement) -> Result<Rows> {
@@ -61,7 +62,12 @@ impl Tables for PostgresStore {
 }
 
 impl Inner {
-    async fn write_tables(&self, statements: &[Prepared], enqueues: &[Enqueue]) -> Result<Written> {
+    async fn write_tables(
+        &self,
+        statements: &[Prepared],
+        enqueues: &[Enqueue],
+        tells: &[Tell],
+    ) -> Result<Written> {
         let entries: Vec<Entry<'_>> = enqueues
             .iter()
             .flat_map(|e| {
@@ -69,7 +75,8 @@ impl Inner {
                 e.jobs.iter().map(move |job| Entry { now, project, job, batch: None, counted: true })
             })
             .collect();
-        let now = entries.iter().map(|e| e.now).max().unwrap_or_default();
+        let told = tells.iter().map(|t| time::micros(t.now));
+        let now = entries.iter().map(|e| e.now).chain(told).max().unwrap_or_default();
         let (written, hint) = transact!(&self.reach, self.lanes.tables, |conn| {
             conn.begin().await?;
             let mut written = Written::default();
@@ -82,11 +89,12 @@ impl Inner {
                     }
                 }
             }
-            if entries.is_empty() {
+            if entries.is_empty() && tells.is_empty() {
                 conn.commit().await?;
                 return Ok(Ok((written, false)));
             }
-            let mut fx = Effects::default();
+            let events = tells.iter().map(|t| (t.project, t.event.clone())).collect();
+            let mut fx = Effects { events, ..Effects::default() };
             written.jobs = self.insert(conn, &entries, &mut fx).await?;
             self.seal(conn, now, self.shard(Lanes::CONTROL), &mut fx).await?;
             Ok(Ok((written, fx.hint_jobs)))

@@ -66,13 +66,15 @@ impl Tx<'_> {
         after: Option<JobId>,
         limit: u32,
     ) -> Done<Vec<Orphan>> {
-        let lost: Vec<i64> = self
+        let lost: Vec<(i64, String)> = self
             .conn
-            .prepare_cached("UPDATE nodes SET gone = 1 WHERE gone = 0 AND heartbeat_at < ?1 RETURNING id")?
-            .query_map([us(time::minus(now, lease))], |r| r.get(0))?
+            .prepare_cached(
+                "UPDATE nodes SET gone = 1 WHERE gone = 0 AND heartbeat_at < ?1 RETURNING id, info ->> 'name'",
+            )?
+            .query_map([us(time::minus(now, lease))], |r| Ok((r.get(0)?, r.get(1)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        for node in lost {
-            self.node_event(now, "node.lost", NodeId(node), serde_json::json!({}))?;
+        for (node, name) in lost {
+            self.node_event(now, "node.lost", NodeId(node), serde_json::json!({ "name": name }))?;
         }
         let mut found = Vec::new();
         for node in dead_nodes(self.conn, now, lease)? {

@@ -3,8 +3,8 @@
 //!
 //! A write runs between the engine's calls, so it is bounded in statements and in steps of SQLite's
 //! machine. A statement that fails is undone alone (a savepoint) and does not disturb the calls that
-//! share the transaction. Jobs are enqueued last, by [`Tx::enqueue`] like all others; should that be
-//! refused, the transaction is undone and every other call is run again by itself.
+//! share the transaction. Jobs are enqueued after them, by [`Tx::enqueue`] like all others, and events
+//! written last; should that be refused, the transaction is undone and every other call is run again by itself.
 
 use crate::SqliteStore;
 use crate::actor::Class;
@@ -38,8 +38,8 @@ impl Tables for SqliteStore {
     }
 
     async fn write(&self, write: Write) -> Result<Written> {
-        let (statements, enqueues) = write.prepare(&DIALECT)?;
-        let rows = statements.len() + enqueues.iter().map(|e| e.jobs.len()).sum::<usize>();
+        let (statements, enqueues, tells) = write.prepare(&DIALECT)?;
+        let rows = statements.len() + tells.len() + enqueues.iter().map(|e| e.jobs.len()).sum::<usize>();
         let verb = move |tx: &mut Tx<'_>| {
             for e in &enqueues {
                 tx.check_jobs(e.project, &e.jobs)?;
@@ -53,6 +53,9 @@ impl Tables for SqliteStore {
             };
             for e in &enqueues {
                 written.jobs.extend(tx.enqueue(e.now, e.project, &e.jobs)?);
+            }
+            for t in &tells {
+                tx.event(t.now, t.project, &t.event)?;
             }
             Ok(Ok(written))
         };

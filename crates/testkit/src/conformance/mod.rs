@@ -252,6 +252,7 @@ macro_rules! tables_conformance {
             tables_tx::readers_see_what_is_committed_only
             tables_tx::concurrent_writers_lose_nothing
             tables_tx::a_write_and_its_jobs_are_one_transaction
+            tables_tx::an_event_commits_with_what_it_tells_of
             tables_tx::migrations_run_once_and_go_forward
             tables_tx::migrations_that_do_not_fit_are_refused
             tables_tx::migrations_of_processes_that_start_at_once_run_once

@@ -146,6 +146,8 @@ pub async fn a_lost_node_is_told_once_and_not_brought_back(b: &Bench) {
         assert_eq!(store.orphans(at(100), LEASE, None, 10).await.unwrap().len(), 1);
     }
     assert_eq!(node_events(b).await, ["node.joined", "node.lost"]);
+    let told = b.events().await.into_iter().find(|e| e.event.name == "node.lost").unwrap().event;
+    assert_eq!(told.data.value()["name"], node_info(dead).name, "people know a node by its name");
     // It was only paused. It must drop what it holds, though nobody took it yet.
     let (beat, _) = b.store.heartbeat(at(101), dead, LEASE).await.unwrap();
     assert!(!beat.known && beat.cancel.is_empty());

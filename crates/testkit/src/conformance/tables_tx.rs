@@ -4,6 +4,7 @@ use super::bench::*;
 use super::tables::{USERS, door, number, sql, write};
 use mainspring_core::StoreError;
 use mainspring_core::batch::NewBatch;
+use mainspring_core::event::NewEvent;
 use mainspring_core::job::{NewJob, Unique, UniqueStates};
 use mainspring_core::store::Hint;
 use mainspring_core::tables::{Migration, Rule, TablesError, Write};
@@ -176,6 +177,29 @@ pub async fn a_write_and_its_jobs_are_one_transaction(b: &Bench) {
     assert_eq!(number(&t, "SELECT sum(id) FROM web_users").await, 3);
     let node = b.join(4).await;
     assert_eq!(b.claim(4, node, 100).await.len(), 7);
+}
+
+/// What happened and what is told of it: both or neither.
+pub async fn an_event_commits_with_what_it_tells_of(b: &Bench) {
+    let t = door(b).await;
+    let other = b.ensure("other").await;
+    let told = |what: &str| NewEvent::new("rule.changed", what.into(), serde_json::json!({})).by("ada");
+    let insert =
+        |id: i64| sql("INSERT INTO web_users (id, name) VALUES (?1, ?2)").bind(id).bind(id.to_string());
+    let both = Write::new().then(insert(1)).tell(at(1), P, told("rule/1")).tell(at(1), other, told("rule/2"));
+    t.write(both).await.unwrap();
+    let refused = Write::new().then(insert(1)).tell(at(2), P, told("rule/3"));
+    assert!(matches!(t.write(refused).await, Err(TablesError::Broken(_))));
+    let beside = Write::new().then(insert(2)).enqueue(at(3), P, vec![job()]).tell(at(3), P, told("rule/4"));
+    assert_eq!(t.write(beside).await.unwrap().jobs.len(), 1);
+    let mine = b.store.events(P, 0, 100).await.unwrap();
+    let mine: Vec<_> = mine.iter().filter(|e| e.event.name == "rule.changed").collect();
+    let seen: Vec<_> =
+        mine.iter().map(|e| (e.event.subject.as_str(), e.event.actor.as_deref(), e.at)).collect();
+    assert_eq!(seen, [("rule/1", Some("ada"), at(1)), ("rule/4", Some("ada"), at(3))]);
+    assert_eq!(b.store.events(other, 0, 100).await.unwrap()[0].event.subject, "rule/2");
+    let many = (0..101).fold(Write::new(), |w, _| w.tell(at(4), P, told("rule/5")));
+    assert!(t.write(many).await.unwrap_err().to_string().contains("at most 100"));
 }
 
 const MORE: Migration = Migration::new(

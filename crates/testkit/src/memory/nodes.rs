@@ -51,18 +51,18 @@ impl Tx<'_> {
 
     pub(super) fn orphans(&mut self, lease: Duration, after: Option<JobId>, limit: u32) -> Vec<Orphan> {
         let now = self.now;
-        let lost: Vec<NodeId> = self
+        let lost: Vec<(NodeId, String)> = self
             .db
             .nodes
             .values_mut()
             .filter(|node| !node.ended && node.is_dead(now, lease))
             .map(|node| {
                 node.ended = true;
-                node.record.info.id
+                (node.record.info.id, node.record.info.name.clone())
             })
             .collect();
-        for node in lost {
-            self.node_event("node.lost", node, serde_json::json!({}));
+        for (node, name) in lost {
+            self.node_event("node.lost", node, serde_json::json!({ "name": name }));
         }
         self.db.orphans(now, lease).filter(|o| Some(o.facts.job) > after).take(at_most(limit)).collect()
     }
