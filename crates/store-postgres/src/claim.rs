@@ -48,8 +48,21 @@ const PEEK: &str = "
     SELECT u.route, x.ord, x.job FROM unnest($1::integer[]) u(route)
     CROSS JOIN LATERAL (SELECT ord, job FROM ready WHERE route = u.route ORDER BY ord, job LIMIT $2) x";
 
-/// What follows `found (at)` and `taken (job)`: the lease, the counters, the answer. What was waiting
+/// What is read of jobs that are claimed.
+macro_rules! columns {
+    () => {
+        "ord, route, coalesce(attempt, 0) + 1 AS nth, key_id, id, max_attempts, raised, deaths, backoff,
+         fail_timeouts, payload, timeout, key, batch, schedule, scheduled_for, created_at, run_at, cancel, origin,
+         coalesce(attempt, 0) = 0 AND cancel IS NULL AND key_id IS NULL AND schedule IS NULL
+             AND (batch IS NULL OR origin = 4) AS alike"
+    };
+}
+
+/// What follows `found (at)` and `taken (job)`: the leases (those that are alike share rows, see
+/// [`crate::bundles`]), the counters, the answer. What was waiting
 /// is told by the job's own row, found by its key: a join of rows that arrive one by one costs more.
+/// Where the numbers are close together, as those of jobs enqueued together are, the index is walked
+/// once from the lowest to the highest instead of once for each.
 macro_rules! take_sql {
     ($found:literal) => {
         concat!(
@@ -57,15 +70,24 @@ macro_rules! take_sql {
             $found,
             "), taken AS (
                 DELETE FROM ready WHERE ctid = ANY(ARRAY(SELECT at FROM found)) RETURNING job),
+             span AS MATERIALIZED (
+                SELECT min(job) AS low, max(job) AS high, max(job) - min(job) < 2 * count(*) AS dense FROM taken),
              got AS MATERIALIZED (
-                SELECT ord, route, coalesce(attempt, 0) + 1 AS nth, key_id, id, max_attempts, raised, deaths,
-                       backoff, fail_timeouts, payload, timeout, key, batch, schedule, scheduled_for,
-                       created_at, run_at, cancel, origin
-                FROM jobs WHERE id = ANY(ARRAY(SELECT job FROM taken))),
-             lease AS (
+                SELECT ",
+            columns!(),
+            " FROM jobs WHERE id BETWEEN (SELECT low FROM span) AND (SELECT high FROM span)
+                    AND (SELECT dense FROM span) AND (id IN (SELECT job FROM taken)) IS TRUE
+                UNION ALL SELECT ",
+            columns!(),
+            " FROM jobs WHERE (SELECT NOT dense FROM span) AND id = ANY(ARRAY(SELECT job FROM taken))),
+             single AS (
                 INSERT INTO running (job, node, started_at, route, attempt, cancel, key_id, batch, schedule)
                 SELECT id, $1::bigint, $2::bigint, route, nth, cancel, key_id, CASE WHEN origin <> 4 THEN batch END, schedule
-                FROM got),
+                FROM got WHERE NOT alike),
+             bundled AS (
+                INSERT INTO bundles (block, first, node, started_at, route, jobs)
+                SELECT id / 128, min(id), $1::bigint, $2::bigint, route, array_agg(id)
+                FROM got WHERE alike GROUP BY route, id / 128),
              moved AS (
                 INSERT INTO counters (route, state, shard, n)
                 SELECT g.route, v.state, $3::smallint, v.sign * g.n

@@ -7,7 +7,7 @@
 use crate::effects::Effects;
 use crate::finish::Again;
 use crate::link::{Conn, Step, transact};
-use crate::{Inner, Lanes, SETTINGS, keys, names, rows};
+use crate::{Inner, Lanes, SETTINGS, bundles, keys, names, rows};
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::error::Result;
@@ -138,6 +138,7 @@ impl Inner {
             if left.is_empty() {
                 break;
             }
+            bundles::unbundle(conn, &left).await?;
             let marked = conn.query(MARK, &[&left]).await?;
             fx.hint_cancel |= !marked.is_empty();
             done.extend(marked.iter().map(|row| JobId(row.get(0))));

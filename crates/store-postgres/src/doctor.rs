@@ -20,7 +20,7 @@ const SERVER: &str = "
         coalesce((SELECT (extract(epoch FROM clock_timestamp() - min(xact_start)) * 1000000)::bigint
                   FROM pg_stat_activity WHERE state <> 'idle' AND pid <> pg_backend_pid()), 0),
         coalesce((SELECT sum(n_dead_tup)::bigint FROM pg_stat_user_tables
-                  WHERE schemaname = $1 AND relname IN ('ready', 'running', 'scheduled', 'held')), 0),
+                  WHERE schemaname = $1 AND relname IN ('ready', 'running', 'bundles', 'scheduled', 'held')), 0),
         current_setting('synchronous_commit'), current_setting('fsync')";
 
 /// Jobs by where their rows are, beside what the counters say.
@@ -29,7 +29,7 @@ const COUNTED: &str = "
         SELECT route, 0::smallint AS state, count(*) AS n FROM scheduled GROUP BY route
         UNION ALL SELECT route, 1, count(*) FROM ready GROUP BY route
         UNION ALL SELECT route, 1, count(*) FROM held GROUP BY route
-        UNION ALL SELECT route, 2, count(*) FROM running GROUP BY route
+        UNION ALL SELECT route, 2, count(*) FROM leases GROUP BY route
         UNION ALL SELECT route, state, count(*) FROM done GROUP BY route, state),
     rows AS (SELECT route, state, sum(n)::bigint AS n FROM counted GROUP BY route, state),
     told AS (SELECT route, state, sum(n)::bigint AS n FROM counters GROUP BY route, state)
@@ -47,12 +47,12 @@ const DIFFERENCES: &[&str] = &[
      FROM jobs j LEFT JOIN (
         SELECT job, count(*) AS n FROM (
             SELECT job FROM scheduled UNION ALL SELECT job FROM ready UNION ALL SELECT job FROM held
-            UNION ALL SELECT job FROM running UNION ALL SELECT job FROM done) all_places GROUP BY job) p
+            UNION ALL SELECT job FROM leases UNION ALL SELECT job FROM done) all_places GROUP BY job) p
         ON p.job = j.id
      WHERE coalesce(p.n, 0) <> 1 ORDER BY j.id LIMIT 100",
     "SELECT 'jobs of a row of ' || p.place || ' for job ' || p.job, 1::bigint, 0::bigint FROM (
         SELECT 'scheduled' AS place, job FROM scheduled UNION ALL SELECT 'ready', job FROM ready
-        UNION ALL SELECT 'held', job FROM held UNION ALL SELECT 'running', job FROM running
+        UNION ALL SELECT 'held', job FROM held UNION ALL SELECT 'running', job FROM leases
         UNION ALL SELECT 'done', job FROM done) p
      LEFT JOIN jobs j ON j.id = p.job WHERE j.id IS NULL LIMIT 100",
     "SELECT 'ready or scheduled rows under the right key of job ' || j.id, 1::bigint, 0::bigint

@@ -178,7 +178,7 @@ impl Inner {
             let most = query.bind(ENDED);
             query.sql += &format!(" ORDER BY job {} LIMIT {most}::bigint))", way.order());
         } else if only_running(filter) {
-            query.sql.push_str(" AND j.id = ANY(ARRAY(SELECT job FROM running))");
+            query.sql.push_str(" AND j.id = ANY(ARRAY(SELECT job FROM leases))");
         }
         match (boundary, way) {
             (Some(id), Way::Down(_)) => query.and("j.id >= ?::bigint", id),

@@ -14,7 +14,6 @@ use crate::effects::{Done, Effects};
 use crate::link::{Args, Conn, Fault, Step, transact};
 use crate::names::RouteInfo;
 use crate::{Inner, Lanes, claim, keys, rows};
-use futures_util::future::{try_join, try_join3};
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::decide::{Next, Transition};
@@ -75,6 +74,17 @@ const TO_SCHEDULED: &str = "
     INSERT INTO scheduled (route, ord, job, attempt, key_id, run_at, expires_at)
     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[],
                          $7::bigint[])";
+
+/// The lease `($1, $2)`, kept from changing until the statement has ended: its own row, or its place
+/// in a bundle.
+macro_rules! mine {
+    () => {
+        "own AS (SELECT job FROM running WHERE job = $1 AND attempt = $2 FOR SHARE),
+         shared AS (SELECT $1::bigint AS job FROM bundles
+                    WHERE $2::integer = 1 AND block = $1::bigint / 128 AND $1::bigint = ANY(jobs) FOR SHARE),
+         mine AS (SELECT job FROM own UNION ALL SELECT job FROM shared)"
+    };
+}
 
 /// A job that became final, for those who must know: its key, its batch, its schedule.
 pub(crate) struct Ended {
@@ -141,6 +151,10 @@ fn is_plain(t: &Transition) -> bool {
 /// What fences an attempt: job and number.
 type Token = (i64, i32);
 
+fn token_of(t: &Transition) -> Token {
+    (t.job.0, t.attempt as i32)
+}
+
 /// The row of the attempt a transition ended.
 pub(crate) struct Held {
     pub node: i64,
@@ -150,6 +164,15 @@ pub(crate) struct Held {
     batch: Option<i64>,
     schedule: Option<i64>,
     pub cancel: Option<bool>,
+    /// Whether the statement that took it has written the row of `done`.
+    told: bool,
+}
+
+impl Held {
+    /// What is known of an attempt whose lease was in a bundle.
+    pub fn bundled(node: i64, started_at: i64, route: Arc<RouteInfo>, told: bool) -> Held {
+        Held { node, started_at, route, key_id: None, batch: None, schedule: None, cancel: None, told }
+    }
 }
 
 /// A job on its way back to the queue.
@@ -216,19 +239,13 @@ impl Inner {
         by_job.sort_unstable_by_key(|t| (t.job, t.attempt));
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
         let by_pair = AtomicBool::new(false);
-        let plain = by_job.iter().all(|t| is_plain(t)) && by_job.windows(2).all(|w| w[0].job != w[1].job);
         let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
-            let way = match by_pair.load(Ordering::Relaxed) {
-                true => Way::Pairs,
-                false if plain => Way::Plain,
-                false => Way::All,
-            };
-            let Some(held) = self.let_go(conn, &by_job, way).await? else {
+            let Some(held) = self.let_go(conn, &by_job, by_pair.load(Ordering::Relaxed)).await? else {
                 by_pair.store(true, Ordering::Relaxed);
                 return Err(Fault::Again);
             };
             let mut fx = Effects::default();
-            self.follow(conn, &list, &held, way, &mut fx).await?;
+            self.follow(conn, &list, &held, &mut fx).await?;
             self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
             let applied: HashSet<Token> = held.keys().copied().collect();
             Ok((applied, fx.hint_jobs, fx.hint_schedules))
@@ -240,50 +257,47 @@ impl Inner {
         }
         let mut applied = applied;
         // Taken out with the first answer: a second transition for the same attempt is stale.
-        let mut answer = |t: &Transition| match applied.remove(&(t.job.0, t.attempt as i32)) {
+        let mut answer = |t: &Transition| match applied.remove(&token_of(t)) {
             true => Finished::Applied,
             false => Finished::Stale,
         };
         Ok(calls.iter().map(|c| c.transitions.iter().map(&mut answer).collect()).collect())
     }
 
-    /// Deletes the leases that the transitions hold. None when it must be done pair by pair.
+    /// Begins, and takes away the leases that the transitions hold: from bundles first, then from
+    /// `running`. None when it must be done anew, pair by pair.
     async fn let_go(
         &self,
         conn: &Conn,
         list: &[&Transition],
-        way: Way,
+        by_pair: bool,
     ) -> Step<Option<HashMap<Token, Held>>> {
-        let jobs: Vec<i64> = list.iter().map(|t| t.job.0).collect();
-        let attempts: Vec<i32> = list.iter().map(|t| t.attempt as i32).collect();
-        let ends: Vec<i64> = list.iter().map(|t| time::micros(t.finished_at)).collect();
-        let (state, outcome) = (JobState::Completed.code(), AttemptOutcome::Succeeded.code());
-        let gone = match way {
-            Way::Pairs => {
-                conn.prepare(&[LOCK, LET_GO_PAIRS]).await?;
-                let (lock, pairs): (Args<'_>, Args<'_>) = (&[&jobs], &[&jobs, &attempts]);
-                try_join3(conn.begin(), conn.execute(LOCK, lock), conn.query(LET_GO_PAIRS, pairs)).await?.2
-            }
-            Way::All => {
-                conn.prepare(&[LET_GO]).await?;
-                let args: Args<'_> = &[&jobs];
-                try_join(conn.begin(), conn.query(LET_GO, args)).await?.1
-            }
-            Way::Plain => {
-                conn.prepare(&[LET_GO_PLAIN]).await?;
-                let args: Args<'_> = &[&jobs, &ends, &state, &outcome];
-                try_join(conn.begin(), conn.query(LET_GO_PLAIN, args)).await?.1
-            }
+        let mut firsts: Vec<&Transition> = list.iter().copied().filter(|t| t.attempt == 1).collect();
+        firsts.dedup_by_key(|t| t.job);
+        let jobs: Vec<i64> = firsts.iter().map(|t| t.job.0).collect();
+        let ends: Vec<i64> = firsts.iter().map(|t| time::micros(t.finished_at)).collect();
+        let plain = firsts.iter().all(|t| is_plain(t));
+        let bundled = self.take_bundled(conn, &jobs, &ends, plain).await?;
+        let mut held: HashMap<Token, Held> =
+            bundled.into_iter().map(|(job, lease)| ((job, 1), lease)).collect();
+        let rest: Vec<&Transition> =
+            list.iter().copied().filter(|t| !held.contains_key(&token_of(t))).collect();
+        if rest.is_empty() {
+            return Ok(Some(held));
+        }
+        let plain = rest.iter().all(|t| is_plain(t)) && rest.windows(2).all(|w| w[0].job != w[1].job);
+        let way = match by_pair {
+            true => Way::Pairs,
+            false if plain => Way::Plain,
+            false => Way::All,
         };
-        if way == Way::Plain && gone.len() != list.len() {
+        let gone = delete_leases(conn, &rest, way).await?;
+        if way == Way::Plain && gone.len() != rest.len() {
             return Ok(None);
         }
-        let mut held = HashMap::with_capacity(gone.len());
         for row in &gone {
             let token = (row.get(0), row.get(8));
-            if way != Way::Pairs
-                && list.binary_search_by_key(&token, |t| (t.job.0, t.attempt as i32)).is_err()
-            {
+            if way != Way::Pairs && rest.binary_search_by_key(&token, |t| token_of(t)).is_err() {
                 return Ok(None);
             }
             let lease = Held {
@@ -294,6 +308,7 @@ impl Inner {
                 batch: row.get(5),
                 schedule: row.get(6),
                 cancel: row.get(7),
+                told: way == Way::Plain,
             };
             held.insert(token, lease);
         }
@@ -306,12 +321,11 @@ impl Inner {
         conn: &Conn,
         list: &[&Transition],
         held: &HashMap<Token, Held>,
-        way: Way,
         fx: &mut Effects,
     ) -> Step<()> {
         let (mut history, mut waiting) = (vec![], vec![]);
         for t in list {
-            let Some(row) = held.get(&(t.job.0, t.attempt as i32)) else { continue };
+            let Some(row) = held.get(&token_of(t)) else { continue };
             let at = time::micros(t.finished_at);
             fx.figures.attempt(&row.route, row.schedule, t.outcome, row.started_at, at);
             if let Some(event) = event::of_transition(t, &row.route.kind, &row.route.queue) {
@@ -322,7 +336,7 @@ impl Inner {
             }
             match &t.next {
                 Next::Final { state, reason } => {
-                    if way != Way::Plain {
+                    if !row.told {
                         fx.done.push(Done::of(t, row, *state, reason.as_deref()));
                     }
                     fx.figures.moved(row.route.id, JobState::Running, *state, 1);
@@ -446,19 +460,28 @@ impl Inner {
         mainspring_core::job::check_name(name).map_err(|text| StoreError::Invalid { field: "step", text })?;
         check_size("result", Some(&result), limits::STEP_RESULT)?;
         let (now, attempt) = (time::micros(now), attempt as i32);
-        let row = transact!(&self.reach, self.lanes.control, |conn| {
+        let save = async |conn: &Conn| {
             conn.one(
-                "WITH mine AS (SELECT job FROM running WHERE job = $1 AND attempt = $2 FOR SHARE),
+                concat!(
+                    "WITH ",
+                    mine!(),
+                    ",
                  before AS (SELECT count(*) AS n, count(*) FILTER (WHERE name = $3) AS known
                             FROM steps WHERE job = $1),
                  saved AS (
                     INSERT INTO steps (job, name, at, result)
                     SELECT mine.job, $3, $4, $5 FROM mine, before WHERE before.n < $6
                     ON CONFLICT DO NOTHING)
-                 SELECT EXISTS (SELECT FROM mine), known > 0 OR n < $6 FROM before",
+                 SELECT EXISTS (SELECT FROM mine), known > 0 OR n < $6 FROM before"
+                ),
                 &[&job.0, &attempt, &name, &now, &result.as_str(), &(limits::STEPS as i64)],
             )
             .await
+        };
+        let row = transact!(&self.reach, self.lanes.control, |conn| {
+            let row = save(conn).await?;
+            // A lease that left its bundle meanwhile is found where it is now.
+            if row.get(0) || attempt != 1 { Ok(row) } else { save(conn).await }
         })?;
         match (row.get(0), row.get(1)) {
             (false, _) => Ok(Finished::Stale),
@@ -511,18 +534,44 @@ impl Inner {
         let (done, total) = (whole(progress.done), progress.total.map(whole));
         let note = progress.note.as_deref().map(|n| limits::cut(&rows::clean(n), limits::NOTE));
         let attempt = attempt as i32;
-        let n = transact!(&self.reach, self.lanes.control, |conn| {
+        let set = async |conn: &Conn| {
             conn.execute(
-                "WITH mine AS (SELECT job FROM running WHERE job = $1 AND attempt = $2 FOR SHARE)
+                concat!(
+                    "WITH ",
+                    mine!(),
+                    "
                  INSERT INTO progress (job, attempt, done, total, note)
                  SELECT job, $2, $3, $4, $5 FROM mine
                  ON CONFLICT (job) DO UPDATE SET attempt = excluded.attempt, done = excluded.done,
-                     total = excluded.total, note = excluded.note",
+                     total = excluded.total, note = excluded.note"
+                ),
                 &[&job.0, &attempt, &done, &total, &note],
             )
             .await
+        };
+        let n = transact!(&self.reach, self.lanes.control, |conn| {
+            let n = set(conn).await?;
+            if n > 0 || attempt != 1 { Ok(n) } else { set(conn).await }
         })?;
         Ok(if n > 0 { Finished::Applied } else { Finished::Stale })
+    }
+}
+
+/// Deletes rows of `running` and tells what they were.
+async fn delete_leases(conn: &Conn, list: &[&Transition], way: Way) -> Step<Vec<Row>> {
+    let jobs: Vec<i64> = list.iter().map(|t| t.job.0).collect();
+    match way {
+        Way::Pairs => {
+            let attempts: Vec<i32> = list.iter().map(|t| t.attempt as i32).collect();
+            conn.execute(LOCK, &[&jobs]).await?;
+            conn.query(LET_GO_PAIRS, &[&jobs, &attempts]).await
+        }
+        Way::All => conn.query(LET_GO, &[&jobs]).await,
+        Way::Plain => {
+            let ends: Vec<i64> = list.iter().map(|t| time::micros(t.finished_at)).collect();
+            let (state, outcome) = (JobState::Completed.code(), AttemptOutcome::Succeeded.code());
+            conn.query(LET_GO_PLAIN, &[&jobs, &ends, &state, &outcome]).await
+        }
     }
 }
 

@@ -75,9 +75,10 @@ const ENDED: &str = "
     FROM unnest($1::bigint[], $2::integer[]) u(id, n) WHERE k.id = u.id
     RETURNING k.id, k.queue_id, k.running";
 
+/// The first held jobs of each key, as many as are asked for: (key, how many).
 const HELD: &str = "
-    SELECT h.key_id, h.ord, h.job, j.key_limit FROM unnest($1::bigint[]) u(key_id)
-    CROSS JOIN LATERAL (SELECT * FROM held WHERE key_id = u.key_id ORDER BY ord, job LIMIT 1000) h
+    SELECT h.key_id, h.ord, h.job, j.key_limit FROM unnest($1::bigint[], $2::integer[]) u(key_id, n)
+    CROSS JOIN LATERAL (SELECT * FROM held WHERE key_id = u.key_id ORDER BY ord, job LIMIT u.n) h
     CROSS JOIN LATERAL (SELECT key_limit FROM jobs WHERE id = h.job OFFSET 0) j";
 
 const RELEASE: &str = "
@@ -195,24 +196,58 @@ pub(crate) async fn started(conn: &Conn, keys: &Keys) -> Step<()> {
     conn.execute(STARTED, &[&ids, &started, &tat, &put_off]).await.map(drop)
 }
 
+/// Held jobs of one key that are looked at in one transaction at most.
+const MOST_HELD: i32 = 1000;
+
 /// Attempts of keys ended: held jobs of those keys go on, in claim order, as many as may run.
-/// They are judged again when they are claimed, so this may err on the generous side.
+/// They are judged again when they are claimed, so this may err on the generous side. Of each key as
+/// many are looked at as attempts ended, and more only where all of those go on: a thousand may wait
+/// behind each of a hundred keys.
 pub(crate) async fn ended(inner: &Inner, conn: &Conn, fx: &mut Effects) -> Step<()> {
     let (ids, ended): (Vec<i64>, Vec<i32>) = fx.keys.iter().map(|(k, n)| (*k, *n)).unzip();
+    let looks: Vec<i32> = ended.iter().map(|n| n.saturating_add(1).clamp(2, MOST_HELD)).collect();
     conn.prepare(&[ENDED, HELD]).await?;
     let args: crate::link::Args<'_> = &[&ids, &ended];
-    let ids_args: crate::link::Args<'_> = &[&ids];
+    let look: crate::link::Args<'_> = &[&ids, &looks];
     // The second statement sees what was held while the first waited for its locks.
-    let (keys, held) = try_join(conn.query(ENDED, args), conn.query(HELD, ids_args)).await?;
-    if held.is_empty() {
-        return Ok(());
-    }
-    let mut keys: BTreeMap<i64, (i32, u64)> = keys
+    let (keys, mut held) = try_join(conn.query(ENDED, args), conn.query(HELD, look)).await?;
+    let running: BTreeMap<i64, (i32, u64)> = keys
         .iter()
         .map(|row| (row.get(0), (row.get(1), u64::try_from(row.get::<_, i32>(2)).unwrap_or(0))))
         .collect();
-    let (mut free, mut full) = ((vec![], vec![], vec![]), BTreeSet::new());
-    for row in &held {
+    let mut looks: BTreeMap<i64, i32> = ids.into_iter().zip(looks).collect();
+    while !held.is_empty() {
+        let (free, go_on) = may_go_on(inner, &held, running.clone());
+        let more: Vec<(i64, i32)> = looks
+            .iter()
+            .filter(|(id, n)| **n < MOST_HELD && go_on.get(id) == Some(*n))
+            .map(|(id, n)| (*id, n.saturating_mul(8).min(MOST_HELD)))
+            .collect();
+        if more.is_empty() {
+            if !free.0.is_empty() {
+                conn.execute(RELEASE, &[&free.0, &free.1, &free.2]).await?;
+                fx.hint_jobs = true;
+            }
+            return Ok(());
+        }
+        looks.extend(more);
+        let (ids, n): (Vec<i64>, Vec<i32>) = looks.iter().map(|(id, n)| (*id, *n)).unzip();
+        held = conn.query(HELD, &[&ids, &n]).await?;
+    }
+    Ok(())
+}
+
+/// Rows of `held` by their keys: key, place, job.
+type Places = (Vec<i64>, Vec<i64>, Vec<i64>);
+
+/// Which held jobs may go on, and how many of each key.
+fn may_go_on(
+    inner: &Inner,
+    held: &[tokio_postgres::Row],
+    mut keys: BTreeMap<i64, (i32, u64)>,
+) -> (Places, BTreeMap<i64, i32>) {
+    let (mut free, mut full, mut go_on) = (Places::default(), BTreeSet::new(), BTreeMap::new());
+    for row in held {
         let id: i64 = row.get(0);
         let Some((queue, running)) = keys.get_mut(&id) else { continue };
         let own = row.get::<_, Option<i32>>(3).map(|n| n as u64);
@@ -223,15 +258,12 @@ pub(crate) async fn ended(inner: &Inner, conn: &Conn, fx: &mut Effects) -> Step<
             continue;
         }
         *running += 1;
+        *go_on.entry(id).or_default() += 1;
         free.0.push(id);
         free.1.push(row.get::<_, i64>(1));
         free.2.push(row.get::<_, i64>(2));
     }
-    if !free.0.is_empty() {
-        conn.execute(RELEASE, &[&free.0, &free.1, &free.2]).await?;
-        fx.hint_jobs = true;
-    }
-    Ok(())
+    (free, go_on)
 }
 
 const RELEASE_QUEUE: &str = "

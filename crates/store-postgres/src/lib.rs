@@ -18,6 +18,7 @@
 
 mod actor;
 mod batch;
+mod bundles;
 mod claim;
 mod control;
 mod doctor;

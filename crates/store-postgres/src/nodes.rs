@@ -23,14 +23,16 @@ const BEAT: &str = "
         (SELECT run_at FROM scheduled ORDER BY run_at, job LIMIT 1),
         (SELECT next_fire FROM schedules WHERE next_fire IS NOT NULL ORDER BY next_fire, id LIMIT 1),
         EXISTS (SELECT FROM nodes n WHERE n.heartbeat_at < $3 AND (n.id <> $1 OR n.ended)
-                AND (NOT n.ended OR EXISTS (SELECT FROM running r WHERE r.node = n.id)))
-            OR EXISTS (SELECT FROM running r WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.id = r.node)),
+                AND (NOT n.ended OR EXISTS (SELECT FROM running r WHERE r.node = n.id)
+                     OR EXISTS (SELECT FROM bundles b WHERE b.node = n.id)))
+            OR EXISTS (SELECT FROM running r WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.id = r.node))
+            OR EXISTS (SELECT FROM bundles b WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.id = b.node)),
         coalesce((SELECT value FROM meta WHERE name = 'queues_version'), '0')";
 
 const ORPHANS: &str = concat!(
     "SELECT r.node, r.attempt, r.cancel, ",
     rows::facts_columns!(),
-    " FROM running r CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = r.job OFFSET 0) j
+    " FROM leases r CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = r.job OFFSET 0) j
       LEFT JOIN nodes n ON n.id = r.node
       WHERE r.job > $1 AND (n.id IS NULL OR n.heartbeat_at < $2) ORDER BY r.job LIMIT $3"
 );
@@ -38,7 +40,7 @@ const ORPHANS: &str = concat!(
 const NODES: &str = "
     SELECT n.id, n.name, n.pid, n.version, n.slots, n.queues, n.tz_version, n.joined_at, n.heartbeat_at,
            coalesce(r.n, 0), n.kinds
-    FROM nodes n LEFT JOIN (SELECT node, count(*) AS n FROM running GROUP BY node) r ON r.node = n.id
+    FROM nodes n LEFT JOIN (SELECT node, count(*) AS n FROM leases GROUP BY node) r ON r.node = n.id
     ORDER BY n.joined_at, n.id";
 
 /// Nodes belong to no project; the first one tells of them.

@@ -40,7 +40,7 @@ const FIRES: &str = "
                WHEN s.job IS NOT NULL THEN 0::smallint ELSE 1::smallint END, j.origin = 3
     FROM jobs j
     LEFT JOIN LATERAL (SELECT * FROM done WHERE job = j.id OFFSET 0) d ON true
-    LEFT JOIN LATERAL (SELECT job FROM running WHERE job = j.id OFFSET 0) r ON true
+    LEFT JOIN LATERAL (SELECT job FROM leases WHERE job = j.id AND block = j.id / 128 OFFSET 0) r ON true
     LEFT JOIN LATERAL (SELECT job FROM scheduled WHERE run_at = j.run_at AND job = j.id OFFSET 0) s ON true
     JOIN routes t ON t.id = j.route
     WHERE j.schedule = $1 AND t.project = $2 AND j.scheduled_for IS NOT NULL
@@ -368,7 +368,7 @@ impl Inner {
             .read(
                 select_jobs!(
                     "JOIN routes t ON t.id = j.route
-                     WHERE j.id = ANY(ARRAY(SELECT job FROM running)) AND r.job IS NOT NULL AND t.project = $1
+                     WHERE j.id = ANY(ARRAY(SELECT job FROM leases)) AND r.job IS NOT NULL AND t.project = $1
                      ORDER BY r.started_at, r.job LIMIT $2"
                 ),
                 &[&project.0, &cap(limit)],

@@ -53,7 +53,7 @@ pub(crate) use from_jobs;
 macro_rules! places_of_jobs {
     () => {
         "LEFT JOIN LATERAL (SELECT * FROM done WHERE job = j.id OFFSET 0) d ON true
-         LEFT JOIN LATERAL (SELECT * FROM running WHERE job = j.id OFFSET 0) r ON true
+         LEFT JOIN LATERAL (SELECT * FROM leases WHERE job = j.id AND block = j.id / 128 OFFSET 0) r ON true
          LEFT JOIN LATERAL (SELECT job FROM scheduled WHERE run_at = j.run_at AND job = j.id OFFSET 0) s ON true
          LEFT JOIN LATERAL (
              SELECT job FROM held WHERE key_id = j.key_id AND ord = j.ord AND job = j.id OFFSET 0) h ON true "

@@ -7,7 +7,10 @@ use mainspring_core::StoreError;
 use mainspring_core::error::Result;
 
 /// Every migration, in order: (name, text).
-const MIGRATIONS: &[(&str, &str)] = &[("0001_engine", include_str!("../migrations/0001_engine.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_engine", include_str!("../migrations/0001_engine.sql")),
+    ("0002_bundles", include_str!("../migrations/0002_bundles.sql")),
+];
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): tells an altered text, not an attacker's.
 pub(crate) fn checksum(text: &str) -> i64 {

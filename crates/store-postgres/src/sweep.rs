@@ -74,7 +74,7 @@ const AGED: [&str; 5] = [
          SELECT id FROM batches WHERE finished_at < $1::bigint ORDER BY id LIMIT $2::bigint FOR UPDATE SKIP LOCKED))",
     "DELETE FROM nodes n WHERE n.id = ANY(ARRAY(
          SELECT id FROM nodes m WHERE m.ended AND m.heartbeat_at < $1::bigint
-         AND NOT EXISTS (SELECT FROM running r WHERE r.node = m.id) ORDER BY id LIMIT $2::bigint))",
+         AND NOT EXISTS (SELECT FROM leases r WHERE r.node = m.id) ORDER BY id LIMIT $2::bigint))",
 ];
 
 /// Keys that no job remembers any more, and that would begin anew as they stand: a turn that the

@@ -26,6 +26,11 @@ fn job(kind: &str) -> NewJob {
     NewJob::new(kind, Json::null())
 }
 
+/// A job whose lease has a row of its own.
+fn keyed(kind: &str) -> NewJob {
+    NewJob { key: Some("a key".into()), ..job(kind) }
+}
+
 async fn open(url: &str) -> Arc<PostgresStore> {
     Arc::new(PostgresStore::connect(url, Options::default()).await.expect("a store"))
 }
@@ -172,7 +177,7 @@ async fn four_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.expect("a task").expect("a store");
     }
-    assert_eq!(database.sql("SELECT count(*) FROM mainspring.mainspring_migrations").unwrap().trim(), "1");
+    assert_eq!(database.sql("SELECT count(*) FROM mainspring.mainspring_migrations").unwrap().trim(), "2");
 }
 
 #[tokio::test]
@@ -194,9 +199,9 @@ async fn a_schema_of_another_program_or_of_a_newer_one_is_refused_and_left_alone
 
     let newer = pg::fresh_database();
     open(&newer.url()).await.close().await;
-    newer.sql("INSERT INTO mainspring.mainspring_migrations VALUES (2, '0002_future', 7)").unwrap();
+    newer.sql("INSERT INTO mainspring.mainspring_migrations VALUES (3, '0003_future', 7)").unwrap();
     let error = refused(&newer).await;
-    assert!(matches!(&error, StoreError::Schema(text) if text.contains("0002_future")), "{error}");
+    assert!(matches!(&error, StoreError::Schema(text) if text.contains("0003_future")), "{error}");
 
     let altered = pg::fresh_database();
     open(&altered.url()).await.close().await;
@@ -466,7 +471,7 @@ async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
     let database = Arc::new(pg::fresh_database());
     let store = open(&database.url()).await;
     let node = join(&store, 1).await;
-    store.enqueue(now(), P, vec![job("work"); 5]).await.expect("enqueued");
+    store.enqueue(now(), P, vec![keyed("work"); 5]).await.expect("enqueued");
     let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
     assert_eq!(claimed.len(), 5);
     // A cancel's own statement, held open for a while between its write and its commit.
@@ -498,7 +503,7 @@ async fn a_finish_that_meets_a_cancel_on_its_second_try_takes_the_lease_away() {
     let database = Arc::new(pg::fresh_database());
     let store = open(&database.url()).await;
     let node = join(&store, 1).await;
-    store.enqueue(now(), P, vec![job("work"); 2]).await.expect("enqueued");
+    store.enqueue(now(), P, vec![keyed("work"); 2]).await.expect("enqueued");
     let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
     assert_eq!(claimed.len(), 2);
     let asked = claimed[0].facts.job;
@@ -539,4 +544,107 @@ async fn a_finish_that_meets_a_cancel_on_its_second_try_takes_the_lease_away() {
     let left = "SELECT job FROM mainspring.running";
     assert_eq!(database.sql(left).unwrap().trim(), claimed[1].facts.job.0.to_string());
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}
+
+/// One job leaves a bundle to be marked, as a cancel does it, and stays uncommitted for a second.
+fn move_out(database: &Arc<Database>, job: i64) -> tokio::task::JoinHandle<Result<String, String>> {
+    let database = database.clone();
+    tokio::task::spawn_blocking(move || {
+        database.sql(&format!(
+            "BEGIN;
+             UPDATE mainspring.bundles SET jobs = array_remove(jobs, {job});
+             INSERT INTO mainspring.running (job, node, started_at, route, attempt, cancel)
+             SELECT {job}, node, started_at, route, 1, true FROM mainspring.bundles;
+             SELECT pg_sleep(1); COMMIT"
+        ))
+    })
+}
+
+async fn until_asleep(database: &Database) {
+    until("the cancel holds the rows", || async {
+        let asleep = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        database.sql(asleep).expect("a count").trim() == "1"
+    })
+    .await;
+}
+
+/// What one claim takes of a route shares a row, and what is left of it is still held when some have
+/// ended; whoever ends twice, or as another attempt, ends nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_taken_together_are_kept_together() {
+    let database = pg::fresh_database();
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 300]).await.expect("enqueued");
+    let all = ClaimRequest { limit: 300, ..request(node) };
+    let claimed = store.claim(now(), all).await.expect("claimed").jobs;
+    assert_eq!(claimed.len(), 300);
+    let rows = |table: &str| -> u32 {
+        let text = database.sql(&format!("SELECT count(*) FROM mainspring.{table}")).expect("a count");
+        text.trim().parse().expect("a number")
+    };
+    assert!(rows("bundles") <= 4, "{} rows for three hundred leases", rows("bundles"));
+    assert_eq!((rows("running"), rows("leases")), (0, 300));
+    let end = |n: usize| decide(&claimed[n].facts, Outcome::Succeeded { output: None }, now(), 0.5);
+    // Every third, so that none of the rows goes as a whole.
+    let some: Vec<_> = (0..300).step_by(3).map(end).collect();
+    let answers = store.finish(now(), some.clone()).await.expect("finished");
+    assert_eq!(answers, vec![Finished::Applied; 100]);
+    let mut again = some;
+    again.extend((1..300).step_by(3).map(|n| {
+        let mut other = end(n);
+        other.attempt = 2;
+        other
+    }));
+    assert_eq!(store.finish(now(), again).await.expect("answered"), vec![Finished::Stale; 200]);
+    assert_eq!(rows("leases"), 200);
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+    let rest: Vec<_> = (0..300).filter(|n| n % 3 != 0).map(end).collect();
+    assert_eq!(store.finish(now(), rest).await.expect("finished"), vec![Finished::Applied; 200]);
+    assert_eq!((rows("bundles"), rows("done")), (0, 300));
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}
+
+/// A job leaves its bundle while a finish waits for the bundle: it is found where it is then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finish_finds_a_lease_that_leaves_its_bundle() {
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 5]).await.expect("enqueued");
+    let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+    let cancel = move_out(&database, claimed[2].facts.job.0);
+    until_asleep(&database).await;
+    let done: Vec<_> =
+        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
+    let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
+    assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
+    assert_eq!(answers, vec![Finished::Applied; 5]);
+    cancel.await.expect("no panic").expect("cancelled");
+    assert_eq!(database.sql("SELECT count(*) FROM mainspring.leases").unwrap().trim(), "0");
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}
+
+/// What is fenced by a lease is not refused because the lease moves at that moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_and_progress_of_a_lease_that_leaves_its_bundle_are_kept() {
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 2]).await.expect("enqueued");
+    let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+    let (first, second) = (claimed[0].facts.job, claimed[1].facts.job);
+    let cancel = move_out(&database, first.0);
+    until_asleep(&database).await;
+    let began = Instant::now();
+    let kept = store.save_step(now(), first, 1, "a step", Json::null()).await.expect("saved");
+    assert_eq!((kept, began.elapsed() > Duration::from_millis(200)), (Finished::Applied, true));
+    cancel.await.expect("no panic").expect("cancelled");
+    let cancel = move_out(&database, second.0);
+    until_asleep(&database).await;
+    let progress = mainspring_core::job::Progress { done: 1, total: None, note: None };
+    let (began, set) = (Instant::now(), store.set_progress(now(), second, 1, progress).await.expect("set"));
+    assert_eq!((set, began.elapsed() > Duration::from_millis(200)), (Finished::Applied, true));
+    cancel.await.expect("no panic").expect("cancelled");
 }

@@ -280,6 +280,7 @@ impl Parsed<'_> {
 const RESERVED: &[&str] = &[
     "attempts",
     "batches",
+    "bundles",
     "cancels",
     "counters",
     "done",
@@ -288,6 +289,7 @@ const RESERVED: &[&str] = &[
     "job",
     "jobs",
     "keys",
+    "leases",
     "ledger",
     "live",
     "logs",
