@@ -48,3 +48,35 @@ fn a_drain_that_does_not_find_its_jobs_is_an_error_and_not_a_figure() {
     let said = driver("single", &["1"]);
     assert!(said.code == 2 && said.err.contains("needs 2 numbers"), "{said:?}");
 }
+
+#[test]
+fn what_grows_with_the_store_is_measured() {
+    let mut place = Place::new();
+    place.env.push(("WORKDIR".into(), place.path().display().to_string()));
+    let figure = |phase: &str, numbers: &[&str]| {
+        let mut args = vec!["bench", "driver", "mainspring-sqlite", phase];
+        args.extend(numbers);
+        let said = place.call(&args);
+        assert_eq!(said.code, 0, "{said:?}");
+        let figure: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(figure["phase"], phase);
+        (figure["n"].as_u64().unwrap(), figure["note"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(place.call(&["bench", "driver", "mainspring-sqlite", "setup"]).code, 0);
+    let (n, told) = figure("start", &["700"]);
+    assert!(n == 700 && told.contains("the first job begun after 0."), "{told}");
+    let (n, told) = figure("lists", &["300"]);
+    assert_eq!(n, 300);
+    for list in ["jobs ", "completed of a kind ", "jobs in the middle ", "schedules ", "stats "] {
+        let part = told.split("; ").find(|part| part.starts_with(list)).unwrap_or_else(|| panic!("{told}"));
+        assert!(part.contains(" ms, at most "), "{part}");
+    }
+    // What the phases say was there is there: 700 and the first, 300, and the schedules of two phases.
+    let (n, told) = figure("idle-schedules", &["1200", "1"]);
+    assert!(n == 1200 && told.contains("% of one processor"), "{told}");
+    let file = place.path().join("mainspring-sqlite.db").display().to_string();
+    let counted = place.call(&["stats", "--json", "--store", &file]);
+    assert!(counted.out.contains("\"total\": 1001"), "{}", counted.out);
+    let schedules = place.json(&["schedule", "list", "--store", &file]);
+    assert_eq!(schedules.as_array().map(Vec::len), Some(1200));
+}

@@ -27,6 +27,8 @@ fn greet(place: &Place, name: &str, more: &[&str]) {
 /// Works off what waits.
 fn work(place: &Place) {
     place.ok(&["up", "--no-tour", "--quiet", "--exit-when-idle"]);
+    let nodes = place.ok(&["node", "list"]);
+    assert!(nodes.contains("  left  ") && !nodes.contains("silent"), "it ended in good order: {nodes}");
 }
 
 fn schedule(place: &Place, name: &str) -> Value {

@@ -31,6 +31,8 @@ fn server() -> u16 {
                     "200 OK",
                     format!("{{\"mainspring\":{{\"outcome\":\"fatal\",\"reason\":\"bad key {KEY}\"}}}}"),
                 ),
+                // Cut in the middle of the secret where it is kept with the error.
+                Some("/long") => ("404 Not Found", format!("{}{KEY}{}", "b".repeat(960), "c".repeat(500))),
                 _ => ("404 Not Found", format!("no such key: {KEY}")),
             };
             let head =
@@ -144,4 +146,40 @@ fn a_projects_secret_is_set_used_listed_and_turned_over_without_being_shown() {
     );
     assert!(place.refused(1, &["secret", "delete", "tokn"]).contains("token, if that was meant"));
     assert_eq!(place.ok(&["secret", "delete", "token"]).trim(), "secret token: deleted");
+}
+
+#[test]
+fn a_part_of_a_secret_that_a_limit_left_is_kept_nowhere() {
+    let mut place = Place::new();
+    place.env.push(("MAINSPRING_SECRET_BILLING".into(), KEY.into()));
+    // A line that is cut in the middle of the secret, and an output whose kept end begins there.
+    let line = 4 << 10;
+    for before in (0..200).step_by(9) {
+        let room = line - 64 - before;
+        place.write(&format!("line-{before}"), &format!("{}{KEY}{}\n", "x".repeat(room), "y".repeat(100)));
+    }
+    place.write("end", &format!("{}{KEY}{}", "x".repeat(5_000), "z".repeat((4 << 10) - 20)));
+    place.write(
+        "mainspring.toml",
+        "[commands]\nenabled = true\nshell = true\n[outbound]\nallow = [\"127.0.0.1/32\"]\n",
+    );
+    place.ok(&["up", "--no-tour", "--exit-when-idle"]);
+    let folder = place.path().display().to_string();
+    let port = server();
+    let put = |kind: &str, payload: serde_json::Value| {
+        place.json(&["job", "enqueue", kind, &payload.to_string(), "--attempts", "1"])["id"].to_string()
+    };
+    let lines = put("command", serde_json::json!({ "shell": format!("cat {folder}/line-*") }));
+    let end = put("command", serde_json::json!({ "argv": ["cat", format!("{folder}/end")] }));
+    let body = put("http", serde_json::json!({ "url": format!("http://127.0.0.1:{port}/long") }));
+    place.ok(&["up", "--exit-when-idle"]);
+    let said = [&lines, &end, &body].map(|id| {
+        format!("{}{}", place.ok(&["job", "show", id, "--json"]), place.ok(&["job", "logs", id, "--json"]))
+    });
+    for (said, what) in said.iter().zip(["a line", "an end", "a body"]) {
+        assert!(said.contains("[redacted]"), "{what}: {said}");
+        for part in [&KEY[..6], &KEY[KEY.len() - 8..]] {
+            assert!(!said.contains(part), "{what}: {said}");
+        }
+    }
 }

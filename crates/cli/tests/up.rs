@@ -280,3 +280,44 @@ fn a_terminal_that_goes_away_does_not_stop_the_node() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(jobs(&place).iter().any(|j| j.0 == "tour.slow" && j.2 == "timed_out"));
 }
+
+/// What ran after the backup was made is not known to it: those fires are a downtime, and its policy
+/// decides. No fire is lost without a word, none has two jobs.
+#[test]
+fn a_restored_backup_accounts_for_the_fires_it_did_not_see() {
+    let place = Place::new();
+    place.write(
+        "mainspring.toml",
+        "[[schedule]]\nname = \"tick\"\nevery = \"1s\"\ngrace = \"1s\"\nkind = \"tour.greet\"\npayload = { name = \"you\" }\n",
+    );
+    let fires = || {
+        let shown = place.json(&["schedule", "show", "tick"]);
+        let jobs = shown["jobs"].as_array().expect("jobs").clone();
+        let at = |j: &Value| j["scheduled_for"].as_str().expect("a fire").to_owned();
+        let all: Vec<String> = jobs.iter().map(at).collect();
+        (all, shown)
+    };
+    place.ok(&["up", "--no-tour", "--for", "3s"]);
+    let file = place.path().join("mainspring.db");
+    let backup = std::fs::read(&file).expect("the file");
+    let (before, _) = fires();
+    place.ok(&["up", "--no-tour", "--for", "4s"]);
+    let (undone, _) = fires();
+    assert!(undone.len() > before.len() && before.len() > 1, "{before:?}, {undone:?}");
+    for beside in ["mainspring.db-wal", "mainspring.db-shm"] {
+        let _ = std::fs::remove_file(place.path().join(beside));
+    }
+    std::fs::write(&file, backup).expect("restored");
+    assert_eq!(fires().0, before);
+    place.ok(&["up", "--no-tour", "--for", "3s"]);
+    let (after, shown) = fires();
+    let distinct: std::collections::BTreeSet<&String> = after.iter().collect();
+    assert_eq!(distinct.len(), after.len(), "no fire has two jobs: {after:?}");
+    assert!(after.len() > before.len() && before.iter().all(|fire| after.contains(fire)), "{after:?}");
+    // Those between are told: one range of fires that were folded into the one that ran.
+    let told = shown["without_job"].as_array().expect("a ledger");
+    let coalesced: u64 =
+        told.iter().filter(|row| row["outcome"] == "coalesced").filter_map(|row| row["count"].as_u64()).sum();
+    assert!(coalesced >= (undone.len() - before.len()) as u64 - 1, "{shown:#}");
+    assert!(place.ok(&["doctor", "--deep"]).contains("0 differences"));
+}

@@ -29,7 +29,8 @@ pub struct NewBatch {
     pub follow_up: Option<NewJob>,
     /// The job that opened it. It has at most one unsealed batch of a name.
     pub parent: Option<JobId>,
-    /// Whether all jobs are in it; an unsealed batch stays open when its jobs are done.
+    /// Whether all jobs are in it; an unsealed batch stays open when its jobs are done, unless its
+    /// parent fails (see [`crate::store::Store::open_batch`]).
     pub sealed: bool,
 }
 
@@ -64,6 +65,18 @@ impl BatchCounts {
             BatchState::Partial
         } else {
             BatchState::Failed
+        }
+    }
+}
+
+impl BatchCounts {
+    /// Where a batch with these counts stands that gets no more jobs though not all were added:
+    /// never complete.
+    pub fn state_given_up(&self) -> BatchState {
+        match self.state(true) {
+            BatchState::Complete if self.total > 0 => BatchState::Partial,
+            BatchState::Complete => BatchState::Failed,
+            state => state,
         }
     }
 }
@@ -113,5 +126,10 @@ mod tests {
         assert_eq!(c(0, 1, 2, 0, 3).state(true), BatchState::Partial);
         assert_eq!(c(0, 0, 2, 1, 3).state(true), BatchState::Failed);
         assert_eq!(c(0, 0, 0, 0, 0).state(true), BatchState::Complete);
+        assert_eq!(c(0, 0, 0, 0, 0).state_given_up(), BatchState::Failed);
+        assert_eq!(c(3, 0, 0, 0, 3).state_given_up(), BatchState::Partial);
+        assert_eq!(c(1, 0, 2, 0, 3).state_given_up(), BatchState::Partial);
+        assert_eq!(c(0, 0, 2, 1, 3).state_given_up(), BatchState::Failed);
+        assert_eq!(c(2, 0, 0, 0, 3).state_given_up(), BatchState::Open);
     }
 }

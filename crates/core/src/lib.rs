@@ -37,6 +37,7 @@ pub mod schedule_record;
 pub mod store;
 pub mod tables;
 pub mod tally;
+pub mod text;
 pub mod time;
 pub mod trigger;
 pub mod zone;

@@ -44,10 +44,17 @@ pub struct NodeRecord {
     pub info: NodeInfo,
     /// When it joined.
     pub joined_at: Timestamp,
-    /// Its last sign of life.
+    /// Its last sign of life; the beginning of all time when it left in good order.
     pub heartbeat_at: Timestamp,
     /// Attempts it holds.
     pub running: u64,
+}
+
+impl NodeRecord {
+    /// Whether it ended in good order (see [`crate::store::Store::leave`]): it is not missed.
+    pub fn has_left(&self) -> bool {
+        self.heartbeat_at == Timestamp::UNIX_EPOCH
+    }
 }
 
 /// What a heartbeat brings back.

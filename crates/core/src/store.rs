@@ -212,13 +212,20 @@ pub trait Store: Reader + Send + Sync + 'static {
     /// period has not ended and its state is in the *new* job's set; earlier entries of the same
     /// call count) is not written: the holder is returned as a duplicate. A fire or backfill whose
     /// (schedule, origin, nominal fire) exists is a duplicate of that job. Jobs with a batch raise
-    /// its `total`; a sealed or missing batch is [`StoreError::Conflict`] / `NotFound`.
+    /// its `total`; a batch that is sealed or given up, or a missing one, is [`StoreError::Conflict`] /
+    /// `NotFound`.
     async fn enqueue(&self, now: Timestamp, project: ProjectId, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>>;
 
     /// Opens a batch with its first jobs (their `batch` field is set by this call), in one
     /// transaction. A sealed batch without pending jobs ends at once. Where the same parent has a
     /// batch of this name that is not sealed yet, the jobs join that one: a parent that comes back
     /// after losing the answer finds what it opened, and leaves no empty batch behind.
+    ///
+    /// A batch is **given up** when the job that opened it has ended failed or cancelled without
+    /// sealing it: no more jobs will come, so it ends as a sealed one does once none is pending, but
+    /// without its follow-up, which was meant for all of its jobs, and never complete
+    /// ([`crate::batch::BatchCounts::state_given_up`]). When a person retries that job
+    /// (or its parent opens it again) it is open once more, and goes on from there.
     async fn open_batch(
         &self,
         now: Timestamp,

@@ -5,8 +5,11 @@
 //! [`MARK`]. Known are the secrets that requests are signed with and what else the program names by
 //! `Registry::secrets`, and the secrets of a project that this process has opened, these also as
 //! base64, as a part of an address, and line by line (see [`crate::secrets`]). Payloads and step
-//! results are not touched: they are the job's own words, which it needs back as they were. Not found
-//! is a value that some limit has cut in two, and one that was encoded in another way.
+//! results are not touched: they are the job's own words, which it needs back as they were. What a
+//! limit has cut off before it came here begins or ends with a part of a secret, or has it before the
+//! mark of the cut: where there is a mark a part of [`PART`] bytes is enough, otherwise it takes
+//! [`SHORTEST`], as a text may well begin or end so by itself. Not found is a value that was encoded
+//! in another way.
 
 use crate::secrets::Secret;
 use base64::Engine as _;
@@ -21,6 +24,10 @@ use std::borrow::Cow;
 pub const MARK: &str = "[redacted]";
 /// Shorter values are not looked for: they would be found everywhere.
 pub const SHORTEST: usize = 8;
+/// Bytes of a secret that are looked for before the mark of a cut.
+pub const PART: usize = 4;
+/// How every cut text goes on: see [`mainspring_core::limits::cut`].
+const CUT: &str = "… [";
 
 /// See the module's text.
 #[derive(Clone, Default)]
@@ -33,7 +40,12 @@ impl Redactor {
     /// Looks for these, too.
     pub fn add(&mut self, secrets: impl IntoIterator<Item = Secret>) {
         let long = secrets.into_iter().map(|s| s.expose().to_owned()).filter(|v| v.len() >= SHORTEST);
-        self.values.extend(long);
+        for value in long {
+            // As it stands inside JSON that is kept as text, with and without the slashes escaped.
+            let quoted = Value::String(value.clone()).to_string();
+            let quoted = quoted[1..quoted.len() - 1].to_owned();
+            self.values.extend([quoted.replace('/', "\\/"), quoted, value]);
+        }
         self.values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         self.values.dedup();
     }
@@ -54,8 +66,17 @@ impl Redactor {
         self.add(forms.into_iter().map(Secret::new));
     }
 
-    /// `text` without secrets.
+    /// `text` without secrets, and without parts of them where it was cut.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let whole = self.whole(text);
+        match self.edges(&whole) {
+            Some(clean) => Cow::Owned(clean),
+            None => whole,
+        }
+    }
+
+    /// `text` without whole secrets.
+    fn whole<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for value in &self.values {
             if clean.contains(value.as_str()) {
@@ -63,6 +84,40 @@ impl Redactor {
             }
         }
         clean
+    }
+
+    /// `text` without the end of a secret at its beginning and the beginnings of secrets where it
+    /// ends or was cut; None when there are none.
+    fn edges(&self, text: &str) -> Option<String> {
+        let head = self.values.iter().filter_map(|v| tail_of(v).find(|part| text.starts_with(part)));
+        let head = head.map(str::len).max().unwrap_or(0);
+        let ends: Vec<usize> = text.match_indices(CUT).map(|(at, _)| at).chain([text.len()]).collect();
+        let mut clean = String::new();
+        let mut from = head;
+        for end in ends.into_iter().filter(|end| *end >= head) {
+            let least = if end < text.len() { PART } else { SHORTEST };
+            // A character that was cut, too, became a mark of its own.
+            let upto = text[from..end].trim_end_matches('\u{fffd}');
+            let part = self.values.iter().filter_map(|v| head_of(v, least).find(|part| upto.ends_with(part)));
+            if let Some(part) = part.map(str::len).max() {
+                clean.push_str(&upto[..upto.len() - part]);
+                clean.push_str(MARK);
+                from = end;
+            }
+        }
+        if head == 0 && from == 0 {
+            return None;
+        }
+        clean.push_str(&text[from..]);
+        Some(if head > 0 { format!("{MARK}{clean}") } else { clean })
+    }
+
+    /// Whether `text` may hold a secret or a part of one.
+    fn may_hold(&self, text: &str) -> bool {
+        let ends = |v: &str| {
+            [head_of(v, PART).last(), tail_of(v).last()].into_iter().flatten().any(|p| text.contains(p))
+        };
+        self.values.iter().any(|v| ends(v))
     }
 
     fn owned(&self, text: String) -> String {
@@ -75,16 +130,16 @@ impl Redactor {
     /// `json` without secrets, in whatever way its text is escaped.
     pub fn json(&self, json: Json) -> Json {
         let text = json.as_str();
-        let plain = self.values.iter().any(|v| text.contains(v.as_str()));
-        if self.values.is_empty() || !plain && !text.contains('\\') {
+        if self.values.is_empty() || !text.contains('\\') && !self.may_hold(text) {
             return json;
         }
+        let plain = self.values.iter().any(|v| text.contains(v.as_str()));
         let mut value = json.value();
         if !self.walk(&mut value) && !plain {
             return json;
         }
         let clean = value.to_string();
-        match self.text(&clean) {
+        match self.whole(&clean) {
             Cow::Borrowed(_) => Json::trusted(clean),
             // Found across several values: nothing of it is worth keeping.
             Cow::Owned(_) => Json::trusted(format!("\"{MARK}\"")),
@@ -147,6 +202,16 @@ impl Redactor {
     }
 }
 
+/// The beginnings of a secret, the longest first, that are enough where a text ends.
+fn head_of(value: &str, least: usize) -> impl Iterator<Item = &str> {
+    (least..value.len()).rev().filter_map(|n| value.get(..n))
+}
+
+/// The ends of a secret, the longest first, that are enough where a text begins.
+fn tail_of(value: &str) -> impl Iterator<Item = &str> {
+    (SHORTEST..value.len()).rev().filter_map(|n| value.get(value.len() - n..))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +247,50 @@ mod tests {
         ] {
             assert_eq!(r.text(&format!("<{said}>")), "<[redacted]>");
         }
+    }
+
+    #[test]
+    fn a_part_is_enough_where_a_text_was_cut() {
+        let r = redactor();
+        for (cut, clean) in [
+            ("the key is hunter2/sec", "the key is [redacted]"),
+            ("hunter2/", "[redacted]"),
+            ("key hunter2/sec\u{fffd}", "key [redacted]"),
+            ("key hunter2… [12 more bytes]", "key [redacted]… [12 more bytes]"),
+            (
+                "a hunt… [3 more bytes] and b hunt… [cut, 9 bytes in all]",
+                "a [redacted]… [3 more bytes] and b [redacted]… [cut, 9 bytes in all]",
+            ),
+            ("secret-and-more, it was", "[redacted], it was"),
+            ("2/secret and hunter2/se", "[redacted] and [redacted]"),
+            // Too little to tell, and not at a cut.
+            ("the key is hunter2", "the key is hunter2"),
+            ("the key is hun… [2 more bytes]", "the key is hun… [2 more bytes]"),
+            ("secret to all", "secret to all"),
+            ("the hunter2/s was here", "the hunter2/s was here"),
+        ] {
+            assert_eq!(r.text(cut), clean, "{cut:?}");
+        }
+        assert_eq!(
+            r.json(Json::trusted(r#"{"body":"x hunter2/s","cut":true}"#)).as_str(),
+            r#"{"body":"x [redacted]","cut":true}"#
+        );
+        let long = "é".repeat(500) + "hunter2/secret" + &"x".repeat(100);
+        for at in 990..1_020 {
+            let cut = mainspring_core::limits::cut(&long, at + 30);
+            let clean = r.text(&cut).into_owned();
+            assert!(!clean.contains("hunt"), "{at}: {clean}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_json_loses_it_as_it_is_escaped_there() {
+        let mut r = Redactor::default();
+        r.add([Secret::new("quo\"te/and/slash")]);
+        let clean = |text: &str| r.text(text).into_owned();
+        assert_eq!(clean(r#"{"k":"quo\"te/and/slash"#), r#"{"k":"[redacted]"#);
+        assert_eq!(clean(r#"{"k":"quo\"te\/and\/slash"#), r#"{"k":"[redacted]"#);
+        assert_eq!(clean("quo\"te/and/slash"), "[redacted]");
     }
 
     #[test]

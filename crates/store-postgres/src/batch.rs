@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 /// What every look at a batch reads: see [`Seen`].
 macro_rules! seen {
     () => {
-        "id, project, name, sealed, state, total, succeeded, partial, failed, cancelled, follow_up, follow_spec"
+        "id, project, name, sealed, state, total, succeeded, partial, failed, cancelled, follow_up, follow_spec, parent"
     };
 }
 
@@ -38,6 +38,19 @@ const COUNT: &str = concat!(
     seen!()
 );
 
+/// A batch whose parent failed or was cancelled (see [`JobState`]) before it sealed it.
+const GIVEN_UP: &str = "SELECT FROM done WHERE job = $1 AND state IN (4, 5)";
+
+const LEFT: &str = concat!(
+    "SELECT ",
+    seen!(),
+    " FROM batches WHERE NOT sealed AND parent = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+);
+
+/// The jobs that had given them up live again.
+pub(crate) const REOPEN: &str =
+    "UPDATE batches SET state = 0, finished_at = NULL WHERE NOT sealed AND parent = ANY($1) AND state <> 0";
+
 const CLOSE: &str =
     "UPDATE batches SET state = $2, finished_at = $3, follow_up = coalesce(follow_up, $4) WHERE id = $1";
 
@@ -50,6 +63,7 @@ struct Seen {
     open: bool,
     counts: mainspring_core::batch::BatchCounts,
     follow_up: Option<NewJob>,
+    parent: Option<i64>,
 }
 
 fn seen(row: &tokio_postgres::Row) -> Step<Seen> {
@@ -67,6 +81,7 @@ fn seen(row: &tokio_postgres::Row) -> Step<Seen> {
         open: row.get::<_, i16>(4) == BatchState::Open.code(),
         counts: counts(row, 5),
         follow_up,
+        parent: row.get(12),
     })
 }
 
@@ -84,6 +99,10 @@ pub(crate) async fn joined(conn: &Conn, totals: &BTreeMap<i64, (i64, i64, i64)>)
         };
         if row.get::<_, bool>(3) {
             let text = format!("batch {id} is sealed: no more jobs can be added");
+            return Err(StoreError::Conflict(text).into());
+        }
+        if row.get::<_, i16>(4) != BatchState::Open.code() {
+            let text = format!("batch {id} is over, because the job that opened it is: retry that job");
             return Err(StoreError::Conflict(text).into());
         }
         if row.get::<_, i64>(5) + named > limits::BATCH_JOBS as i64 {
@@ -108,14 +127,34 @@ pub(crate) async fn counted(inner: &Inner, conn: &Conn, now: i64, fx: &mut Effec
     Ok(())
 }
 
-/// Ends a batch that has nothing pending: state, event, follow-up.
+/// Jobs failed or were cancelled: what they opened and left unsealed may be over.
+pub(crate) async fn given_up(inner: &Inner, conn: &Conn, now: i64, fx: &mut Effects) -> Step<()> {
+    let parents: Vec<i64> = fx.given_up().collect();
+    for row in &conn.query(LEFT, &[&parents]).await? {
+        close(inner, conn, now, seen(row)?, fx).await?;
+    }
+    Ok(())
+}
+
+/// Ends a batch that has nothing pending and gets no more jobs: state, event, and, if it is sealed,
+/// its follow-up.
 async fn close(inner: &Inner, conn: &Conn, now: i64, batch: Seen, fx: &mut Effects) -> Step<()> {
-    let state = batch.counts.state(batch.sealed);
+    let state = match batch.sealed {
+        true => batch.counts.state(true),
+        false => batch.counts.state_given_up(),
+    };
     if !batch.open || state == BatchState::Open {
         return Ok(());
     }
+    if !batch.sealed {
+        let Some(parent) = batch.parent else { return Ok(()) };
+        let given_up = fx.given_up().any(|job| job == parent);
+        if !given_up && conn.opt(GIVEN_UP, &[&parent]).await?.is_none() {
+            return Ok(());
+        }
+    }
     fx.events.push((batch.project, event::of_batch(batch.id, &batch.name, state)));
-    let follow_up = match &batch.follow_up {
+    let follow_up = match batch.follow_up.as_ref().filter(|_| batch.sealed) {
         None => None,
         Some(job) => {
             inner.ensure_routes([(batch.project, job.queue.clone(), job.kind.clone())]).await?;
@@ -150,7 +189,7 @@ impl Inner {
                     "INSERT INTO batches (project, name, sealed, parent, follow_spec, created_at)
                      SELECT id, $2, false, $3, $4, $5 FROM projects WHERE id = $1
                      ON CONFLICT (parent, name, project) WHERE NOT sealed AND parent IS NOT NULL
-                     DO UPDATE SET name = excluded.name RETURNING id",
+                     DO UPDATE SET name = excluded.name, state = 0, finished_at = NULL RETURNING id",
                     &[&project.0, &name, &parent, &spec, &now],
                 )
                 .await?;
@@ -162,6 +201,8 @@ impl Inner {
                 jobs.iter().map(|job| Entry { now, project, job, batch: Some(id), counted: true }).collect();
             let mut fx = Effects::default();
             let made = self.insert(conn, &entries, &mut fx).await?;
+            // Of a parent that is over meanwhile.
+            fx.batches.entry(id).or_default();
             if batch.sealed {
                 seal(self, conn, now, project, id, &mut fx).await?;
             }

@@ -7,7 +7,7 @@
 use crate::effects::Effects;
 use crate::finish::Again;
 use crate::link::{Conn, Step, transact};
-use crate::{Inner, Lanes, SETTINGS, bundles, keys, names, rows};
+use crate::{Inner, Lanes, SETTINGS, batch, bundles, keys, names, rows};
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::error::Result;
@@ -132,6 +132,7 @@ impl Inner {
                 list.sort_unstable();
                 let from = rows::code(*state, JobState::from_code)?;
                 self.end_waiting(conn, now, list, from, reason, actor, fx).await?;
+                fx.cancelled.extend_from_slice(list);
                 done.extend(list.iter().copied().map(JobId));
             }
             left.retain(|id| !done.contains(&JobId(*id)));
@@ -204,6 +205,10 @@ impl Inner {
             for id in &ids {
                 let event = NewEvent::new("job.retried", format!("job/{id}"), serde_json::json!({}));
                 fx.events.push((project, event.by(actor)));
+            }
+            let revived: Vec<i64> = revived.iter().map(|row| row.get(0)).collect();
+            if !revived.is_empty() {
+                conn.execute(batch::REOPEN, &[&revived]).await?;
             }
             self.wait_again(conn, again).await?;
             self.seal(conn, now, self.shard(Lanes::CONTROL), &mut fx).await?;

@@ -72,6 +72,8 @@ pub(crate) struct Effects {
     pub figures: Figures,
     /// Jobs whose attempt was their last.
     pub done: Vec<Done>,
+    /// Jobs that were cancelled while they waited.
+    pub cancelled: Vec<i64>,
     pub events: Vec<(ProjectId, NewEvent)>,
     /// How many attempts of a key ended.
     pub keys: BTreeMap<i64, i32>,
@@ -86,6 +88,15 @@ pub(crate) struct Effects {
     pub hint_jobs: bool,
     pub hint_schedules: bool,
     pub hint_cancel: bool,
+}
+
+impl Effects {
+    /// Jobs that failed or were cancelled: what they opened and did not seal is given up.
+    pub fn given_up(&self) -> impl Iterator<Item = i64> {
+        let badly = [JobState::Failed.code(), JobState::Cancelled.code()];
+        let ran = self.done.iter().filter(move |d| badly.contains(&d.state)).map(|d| d.job);
+        ran.chain(self.cancelled.iter().copied())
+    }
 }
 
 /// Changes of a batch's counts.
@@ -237,6 +248,9 @@ impl Inner {
         }
         if !fx.batches.is_empty() {
             batch::counted(self, conn, now, fx).await?;
+        }
+        if fx.given_up().next().is_some() {
+            batch::given_up(self, conn, now, fx).await?;
         }
         self.schedules_touched(conn, fx).await?;
         self.write_figures(conn, now, shard, fx).await

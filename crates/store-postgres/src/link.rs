@@ -248,7 +248,11 @@ impl Reach {
 fn connect_error(fault: Fault, shown: &str) -> StoreError {
     let Fault::Db(error) = fault else { return fault_error(fault, Duration::ZERO) };
     let Some(db) = error.as_db_error() else {
-        return StoreError::Unavailable(format!("{shown}: {}", chain(&error)));
+        let text = format!("{shown}: {}", chain(&error));
+        return match distrusted(&error) {
+            Some(what_to_do) => StoreError::Address(format!("{text}; {what_to_do}")),
+            None => StoreError::Unavailable(text),
+        };
     };
     match *db.code() {
         SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => StoreError::Address(
@@ -258,6 +262,29 @@ fn connect_error(fault: Fault, shown: &str) -> StoreError {
             StoreError::Address(format!("{shown}: {}; make it with createdb", db.message()))
         }
         _ => StoreError::Unavailable(format!("{shown}: {}", db.message())),
+    }
+}
+
+/// What to do where the two sides do not agree on TLS: waiting would not help.
+fn distrusted(error: &tokio_postgres::Error) -> Option<&'static str> {
+    let cause = std::error::Error::source(error)?;
+    let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    match io.and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(why)) => Some(match why {
+            rustls::CertificateError::UnknownIssuer => {
+                "name the file of the authority that signed it: sslrootcert=FILE"
+            }
+            rustls::CertificateError::NotValidForName
+            | rustls::CertificateError::NotValidForNameContext { .. } => {
+                "write the host as the certificate names it"
+            }
+            _ => "the server needs another certificate",
+        }),
+        Some(_) => None,
+        None => cause
+            .to_string()
+            .contains("does not support TLS")
+            .then_some("switch it on there (ssl = on), or write sslmode=disable where the way is safe"),
     }
 }
 
@@ -309,15 +336,16 @@ pub(crate) fn fault_error(fault: Fault, limit: Duration) -> StoreError {
 fn wants_again(fault: &Fault) -> bool {
     match fault {
         Fault::Again => true,
-        Fault::Db(error) => error.code().is_some_and(|c| {
-            // A unique violation is a race lost against another transaction: the next try sees its row.
-            [
-                &SqlState::T_R_SERIALIZATION_FAILURE,
-                &SqlState::T_R_DEADLOCK_DETECTED,
-                &SqlState::UNIQUE_VIOLATION,
-            ]
-            .contains(&c)
-        }),
+        Fault::Db(error) => match error.as_db_error() {
+            // The one unique key that is looked for before it is written and not taken by the writing:
+            // a race lost against another transaction, whose row the next try sees. Every other
+            // violation would be the same again.
+            Some(db) if *db.code() == SqlState::UNIQUE_VIOLATION => db.constraint() == Some("jobs_fire"),
+            Some(db) => {
+                [&SqlState::T_R_SERIALIZATION_FAILURE, &SqlState::T_R_DEADLOCK_DETECTED].contains(&db.code())
+            }
+            None => false,
+        },
         _ => false,
     }
 }

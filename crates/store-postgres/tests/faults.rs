@@ -648,3 +648,139 @@ async fn steps_and_progress_of_a_lease_that_leaves_its_bundle_are_kept() {
     assert_eq!((set, began.elapsed() > Duration::from_millis(200)), (Finished::Applied, true));
     cancel.await.expect("no panic").expect("cancelled");
 }
+
+/// What the server refuses for good is told after one try; what it asks to have repeated is repeated.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_may_succeed_is_tried_again() {
+    let database = pg::fresh_database();
+    let store = open(&database.url()).await;
+    let spec = |code: &str| {
+        format!(
+            "CREATE SEQUENCE IF NOT EXISTS public.tries;
+             CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 PERFORM nextval('public.tries');
+                 RAISE EXCEPTION 'refused by the test' USING ERRCODE = '{code}';
+             END $$;
+             DROP TRIGGER IF EXISTS refuse ON mainspring.projects;
+             CREATE TRIGGER refuse BEFORE INSERT ON mainspring.projects
+             FOR EACH ROW EXECUTE FUNCTION public.refuse();
+             SELECT setval('public.tries', 1, false)"
+        )
+    };
+    for (code, tries) in [("23505", 1..=1), ("23514", 1..=1), ("40001", 2..=100), ("40P01", 2..=100)] {
+        database.sql(&spec(code)).expect("a trigger");
+        let refused = store.ensure_project(now(), "refused").await.expect_err("refused");
+        assert!(refused.to_string().contains("refused by the test"), "{refused}");
+        let tried = database.sql("SELECT nextval('public.tries') - 1").expect("a number");
+        assert!(tries.contains(&tried.trim().parse::<u32>().expect("a number")), "{code}: {tried} tries");
+    }
+}
+
+/// With a synchronous standby: what was acknowledged is on the one that took over, and the store
+/// finds it by itself among the hosts of its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_takes_over_has_every_acknowledged_job() {
+    let primary = PrivateCluster::start(true);
+    let standby = primary.standby();
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
+    let store = open(&format!("postgres://postgres@{hosts}/postgres")).await;
+    let node = join(&store, 1).await;
+    let stop = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (store, stop) = (store.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut ids = vec![];
+                while stop.load(Ordering::Relaxed) == 0 {
+                    match store.enqueue(now(), P, vec![job("work")]).await {
+                        Ok(made) => ids.extend(made.iter().map(|m| m.id)),
+                        Err(error) => {
+                            assert!(error.is_transient(), "{error}");
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                    }
+                }
+                ids
+            })
+        })
+        .collect();
+    until("some jobs are there", || async {
+        store.counts(P).await.is_ok_and(|counts| counts.iter().map(|c| c.3).sum::<u64>() > 50)
+    })
+    .await;
+    let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+    assert!(!claimed.is_empty());
+    primary.kill9();
+    // Only a standby is there: it is not taken for a server that can be written to.
+    let error = store.enqueue(now(), P, vec![job("work")]).await.expect_err("nobody may write");
+    assert!(error.is_transient(), "{error}");
+    tokio::task::block_in_place(|| standby.promote());
+    until("the standby is written to", || async { store.enqueue(now(), P, vec![job("work")]).await.is_ok() })
+        .await;
+    stop.store(1, Ordering::Relaxed);
+    let mut acknowledged = 0;
+    for caller in callers {
+        for id in caller.await.expect("a caller") {
+            assert!(
+                store.job(P, id).await.expect("a look").is_some(),
+                "job {id} was acknowledged and is gone"
+            );
+            acknowledged += 1;
+        }
+    }
+    assert!(acknowledged > 50, "{acknowledged}");
+    // What ran is still its node's, and ends as if nothing had happened.
+    let done = claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5));
+    let answers = store.finish(now(), done.collect()).await.expect("finished");
+    assert!(answers.iter().all(|a| *a == Finished::Applied), "{answers:?}");
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}
+
+/// Somebody's report that reads for a long time: no row it may still see can be cleaned away. Work
+/// goes on, and doctor tells of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_held_open_does_not_stop_the_work_and_is_told() {
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    let round = async || {
+        store.enqueue(now(), P, vec![job("work"); 500]).await.expect("enqueued");
+        let mut ended = 0;
+        while ended < 500 {
+            let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
+            let done: Vec<_> = claimed
+                .iter()
+                .map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5))
+                .collect();
+            ended += store.finish(now(), done).await.expect("finished").len();
+        }
+    };
+    round().await;
+    let held = database.clone();
+    let report = tokio::task::spawn_blocking(move || {
+        held.sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM mainspring.jobs; SELECT pg_sleep(120)")
+    });
+    until("the report has its snapshot", || async {
+        let asleep = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event = 'PgSleep' AND backend_xmin IS NOT NULL";
+        database.sql(asleep).expect("a count").trim() == "1"
+    })
+    .await;
+    let begun = Instant::now();
+    for _ in 0..6 {
+        round().await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "3,000 jobs took {:?}", begun.elapsed());
+    until("its age is told", || async {
+        let facts = store.facts(now()).await.expect("facts");
+        let oldest = facts.iter().find(|f| f.name == "oldest transaction").expect("a fact");
+        mainspring_core::duration::parse(&oldest.value).expect("a length") >= Duration::from_secs(1)
+    })
+    .await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    database.sql(end).expect("ended");
+    assert!(report.await.expect("no panic").is_err(), "it held its snapshot to the end");
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}

@@ -2,30 +2,20 @@
 //! takes a parameter for.
 
 use mainspring_core::store::Store;
-use mainspring_core::tables::{Migration, Statement, Tables, TablesError};
+use mainspring_core::tables::{Statement, Tables, TablesError};
 use mainspring_store_postgres::{Options, PostgresStore};
+use mainspring_testkit::conformance::no_name_of_the_engine;
 use mainspring_testkit::pg;
 
 #[tokio::test]
 async fn no_name_of_the_engine_is_within_an_owners_reach() {
     let database = pg::fresh_database();
     let store = PostgresStore::connect(&database.url(), Options::default()).await.unwrap();
-    let note = Migration::new("1", "CREATE TABLE web_notes (id INTEGER PRIMARY KEY, text TEXT)");
-    store.migrate("web", &[note]).await.unwrap();
     let names = Statement::new(
         "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE n.nspname = 'mainspring' AND c.relname NOT LIKE 'web%'",
     );
-    let names: Vec<String> = store.read(names).await.unwrap().into_typed().unwrap();
-    assert!(names.len() > 30, "{names:?}");
-    for name in names {
-        let delete = Statement::built(format!("DELETE FROM {name}"));
-        let error = store.write(delete.into()).await.unwrap_err().to_string();
-        assert!(error.contains("may be written here"), "{name}: {error}");
-        let owner = name.split('_').next().unwrap();
-        let error = store.migrate(owner, &[]).await.unwrap_err();
-        assert!(matches!(error, TablesError::Migration(_)), "{name}: {error}");
-    }
+    no_name_of_the_engine(&store, names).await;
     store.close().await;
 }
 

@@ -4,6 +4,7 @@
 use crate::enqueue::check_each;
 use crate::names::us;
 use crate::rows;
+use crate::schema;
 use crate::tx::{Done, Fault, Tx, not_found};
 use jiff::Timestamp;
 use mainspring_core::batch::{BatchCounts, BatchState, NewBatch};
@@ -41,7 +42,12 @@ impl Tx<'_> {
             .query_row(params![batch.parent.map(|p| p.0), name, project.0], |r| r.get(0))
             .optional()?;
         let id = match opened {
-            Some(id) => id,
+            Some(id) => {
+                self.conn
+                    .prepare_cached("UPDATE batches SET state = ?2, finished_at = NULL WHERE id = ?1")?
+                    .execute([id, i64::from(BatchState::Open.code())])?;
+                id
+            }
             None => self.new_batch(now, project, batch, &name, template)?,
         };
         // The batch of the jobs is this one, whatever they say.
@@ -81,6 +87,28 @@ impl Tx<'_> {
                 |r| r.get(0),
             )?;
         Ok(id)
+    }
+
+    /// What a job that failed or was cancelled opened and left unsealed: the end of the call looks
+    /// whether it is over.
+    pub fn give_up_batches(&mut self, parent: i64) -> Done<()> {
+        let mut left = self.conn.prepare_cached(
+            "SELECT id FROM batches INDEXED BY batches_left WHERE sealed = 0 AND parent = ?1",
+        )?;
+        for id in left.query_map([parent], |r| r.get(0))? {
+            self.batches.entry(id?).or_default();
+        }
+        Ok(())
+    }
+
+    /// The job that had given them up lives again: its batches are open.
+    pub fn reopen_batches(&mut self, parent: i64) -> Done<()> {
+        self.conn
+            .prepare_cached(
+                "UPDATE batches SET state = ?2, finished_at = NULL WHERE sealed = 0 AND parent = ?1",
+            )?
+            .execute([parent, i64::from(BatchState::Open.code())])?;
+        Ok(())
     }
 
     /// Batches that deleted jobs opened and left unsealed: nobody completes them any more.
@@ -127,7 +155,8 @@ impl Tx<'_> {
                     failed = failed + ?5, cancelled = cancelled + ?6
                  WHERE id = ?1
                  RETURNING project, name, state, sealed, total, succeeded, partial, failed, cancelled,
-                    follow_up IS NULL, template",
+                    follow_up IS NULL AND sealed, template,
+                    (SELECT st FROM jobs WHERE jobs.id = parent AND NOT sealed)",
             )?
             .query_row(
                 params![
@@ -147,13 +176,15 @@ impl Tx<'_> {
                         failed: n(7)?,
                         cancelled: n(8)?,
                     };
+                    let given_up =
+                        matches!(r.get::<_, Option<i64>>(11)?, Some(schema::FAILED | schema::CANCELLED));
                     let open = r.get::<_, i64>(2)? == i64::from(BatchState::Open.code());
                     let template = if r.get(9)? { r.get::<_, Option<String>>(10)? } else { None };
                     Ok((
                         ProjectId(r.get(0)?),
                         r.get::<_, String>(1)?,
                         open,
-                        counts.state(r.get(3)?),
+                        if given_up { counts.state_given_up() } else { counts.state(r.get(3)?) },
                         template,
                     ))
                 },

@@ -84,6 +84,7 @@ impl Tx<'_> {
             if let Some(batch) = row.counted_in() {
                 self.reopen(batch, state, row.outcome.and_then(AttemptOutcome::from_code))?;
             }
+            self.reopen_batches(row.id)?;
         }
         row.run_at = us(now);
         row.flags &= !(schema::CANCEL | schema::PUT_OFF);

@@ -52,6 +52,9 @@ impl Tx<'_> {
         if let Some(batch) = row.counted_in() {
             *crate::batch::count_of(self.batches.entry(batch).or_default(), state, outcome) += 1;
         }
+        if matches!(state, JobState::Failed | JobState::Cancelled) {
+            self.give_up_batches(row.id)?;
+        }
         if let Some(schedule) = row.schedule {
             let moved = self
                 .conn

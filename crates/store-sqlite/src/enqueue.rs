@@ -6,6 +6,7 @@ use crate::rows::JobOptions;
 use crate::schema;
 use crate::tx::{Done, Fault, Tx, conflict, invalid, not_found};
 use jiff::Timestamp;
+use mainspring_core::batch::BatchState;
 use mainspring_core::claim as rules;
 use mainspring_core::ids::{BatchId, JobId, ProjectId};
 use mainspring_core::job::{Enqueued, JobState, NewJob, Origin, check_name};
@@ -83,15 +84,21 @@ impl Tx<'_> {
         for (id, more) in added {
             let known = self
                 .conn
-                .prepare_cached("SELECT sealed, total FROM batches WHERE id = ?1 AND project = ?2")?
-                .query_row([id.0, project.0], |r| Ok((r.get::<_, bool>(0)?, r.get::<_, i64>(1)?)))
+                .prepare_cached("SELECT sealed, state, total FROM batches WHERE id = ?1 AND project = ?2")?
+                .query_row([id.0, project.0], |r| {
+                    Ok((r.get::<_, bool>(0)?, r.get::<_, i64>(1)?, r.get::<_, i64>(2)?))
+                })
                 .optional()?;
             match known {
                 None => return not_found("batch", id),
-                Some((true, _)) => {
+                Some((true, ..)) => {
                     return conflict(format!("batch {id} is sealed: no more jobs can be added"));
                 }
-                Some((false, total)) if total as u64 + more > limits::BATCH_JOBS => {
+                Some((_, state, _)) if state != i64::from(BatchState::Open.code()) => {
+                    let text = "is over, because the job that opened it is: retry that job";
+                    return conflict(format!("batch {id} {text}"));
+                }
+                Some((_, _, total)) if total as u64 + more > limits::BATCH_JOBS => {
                     let text = format!("batch {id} would have more than {} jobs", limits::BATCH_JOBS);
                     return invalid("batch", text);
                 }

@@ -3,6 +3,7 @@
 use mainspring_core::store::Store;
 use mainspring_core::tables::{Migration, Statement, Tables, TablesError, Write};
 use mainspring_store_sqlite::{Options, SqliteStore};
+use mainspring_testkit::conformance::no_name_of_the_engine;
 
 async fn open(dir: &tempfile::TempDir) -> SqliteStore {
     SqliteStore::open(dir.path().join("a.db"), Options::default()).unwrap()
@@ -12,19 +13,8 @@ async fn open(dir: &tempfile::TempDir) -> SqliteStore {
 async fn no_name_of_the_engine_is_within_an_owners_reach() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
-    let note = Migration::new("1", "CREATE TABLE web_notes (id INTEGER PRIMARY KEY, text TEXT)");
-    store.migrate("web", &[note]).await.unwrap();
     let names = Statement::new("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'web%'");
-    let names: Vec<String> = store.read(names).await.unwrap().into_typed().unwrap();
-    assert!(names.len() > 30, "{names:?}");
-    for name in names {
-        let delete = Statement::built(format!("DELETE FROM {name}"));
-        let error = store.write(delete.into()).await.unwrap_err().to_string();
-        assert!(error.contains("may be written here"), "{name}: {error}");
-        let owner = name.split('_').next().unwrap();
-        let error = store.migrate(owner, &[]).await.unwrap_err();
-        assert!(matches!(error, TablesError::Migration(_)), "{name}: {error}");
-    }
+    no_name_of_the_engine(&store, names).await;
     store.close().await;
 }
 

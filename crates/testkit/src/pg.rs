@@ -158,6 +158,35 @@ pub struct PrivateCluster {
 }
 
 impl PrivateCluster {
+    /// Starts a standby of this server, which takes over when it is told to ([`Self::promote`]). From
+    /// then on this server acknowledges only what the standby has, too.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be made or does not follow.
+    pub fn standby(&self) -> Self {
+        let standby = Self::in_a_new_home(|home| Server::follow(home, &self.server));
+        for statement in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+            self.server.sql_or_panic(statement);
+        }
+        let follows = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let by = Instant::now() + PATIENCE;
+        while self.sql(follows).as_deref() != Ok("1") {
+            assert!(Instant::now() < by, "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        standby
+    }
+
+    /// Makes a standby the server that is written to.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become one.
+    pub fn promote(&self) {
+        self.server.promote().unwrap_or_else(|text| panic!("{text}"));
+    }
+
     /// Starts a new server. `durable` keeps `fsync`, `synchronous_commit` and `full_page_writes`
     /// on, as a real server has them; without it the server is faster and may lose all in a crash.
     ///
@@ -165,6 +194,10 @@ impl PrivateCluster {
     ///
     /// When no PostgreSQL is installed or it cannot be started; the text says what to do.
     pub fn start(durable: bool) -> Self {
+        Self::in_a_new_home(|home| Server::create(home, durable))
+    }
+
+    fn in_a_new_home(create: impl Fn(&Path) -> Result<Server, String>) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let home = temporary_folder().join(format!("ms-pg-own-{}-{number}", std::process::id()));
@@ -173,7 +206,7 @@ impl PrivateCluster {
             let _ = fs::remove_dir_all(&home);
             make_home(&home)?;
             let user = lock_shared(&home.join("users.lock"))?;
-            let server = Server::create(&home, durable)?;
+            let server = create(&home)?;
             server.watch(0)?;
             Ok(Self { server, _user: user })
         };
@@ -197,6 +230,16 @@ impl PrivateCluster {
     /// What the server or `psql` said, when it refused or was not there.
     pub fn sql(&self, statements: &str) -> Result<String, String> {
         self.server.sql("postgres", statements)
+    }
+
+    /// Puts a file into the server's folder, which the server reads by its name (a certificate, its
+    /// key) and nobody else may.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be written.
+    pub fn put(&self, name: &str, text: &str) {
+        self.server.put(name, text).unwrap_or_else(|text| panic!("{text}"));
     }
 
     /// Ends the server at once, without a checkpoint: the next start recovers from the log.

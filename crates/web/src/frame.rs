@@ -1,6 +1,6 @@
 //! What surrounds every page: side bar, top bar, theme, and the ways a handler answers with one.
 
-use crate::access::{Caller, Right};
+use crate::access::{Caller, Right, cookies};
 use crate::accounts::Session;
 use crate::assets;
 use crate::problem::{Problem, Result};
@@ -74,10 +74,8 @@ pub struct Frame {
 
 /// The theme a browser asked for with its cookie.
 pub fn theme(headers: &HeaderMap) -> String {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let theme = pairs.find(|(name, _)| *name == "theme").map_or("", |(_, value)| value);
-    if matches!(theme, "light" | "dark") { theme.to_owned() } else { String::new() }
+    let theme = cookies::named(headers, "theme").filter(|theme| matches!(*theme, "light" | "dark"));
+    theme.unwrap_or_default().to_owned()
 }
 
 impl Frame {

@@ -4,11 +4,22 @@
 use crate::problem::{Problem, Result};
 use jiff::Timestamp;
 use mainspring_core::limits;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 /// Rows of a page when nobody says how many.
 pub const ROWS: u32 = 50;
+
+/// Where a listing without conditions begins, and how much of it is wanted.
+#[derive(Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListQuery {
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+    /// Rows of the page, 1 to 1,000; 50 if absent.
+    pub limit: Option<String>,
+}
 
 /// One page of a listing.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -34,6 +45,12 @@ pub fn given<'a>(field: &str, text: &'a Option<String>) -> Result<Option<&'a str
         return Err(Problem::invalid(field, "contains a control character"));
     }
     Ok(Some(text))
+}
+
+/// Where a page of the dashboard begins: `before` in its address, empty for the newest rows. One that
+/// was never given is refused, as the API does, and not taken for the newest.
+pub fn before<T: FromStr>(text: &str) -> Result<Option<T>> {
+    read("before", &Some(text.to_owned()))
 }
 
 /// How many rows were asked for.

@@ -3,8 +3,8 @@
 use crate::accounts;
 use jiff::Timestamp;
 use mainspring::Client;
+use mainspring_core::StoreError;
 use mainspring_core::tables::Tables;
-use mainspring_core::{Json, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -90,9 +90,4 @@ impl Web {
     pub fn secure(&self) -> bool {
         self.0.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
-}
-
-/// Reads JSON of ours into a type; a mistake in it is ours.
-pub fn read_json<T: serde::de::DeserializeOwned>(json: &Json) -> Result<T, StoreError> {
-    json.to().map_err(|e| StoreError::Internal(e.to_string()))
 }

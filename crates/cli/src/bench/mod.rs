@@ -38,12 +38,15 @@ pub struct BenchArgs {
     /// Jobs in bulk phases
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub jobs: u64,
-    /// Only these phases (may be repeated); the longer drains only when named
+    /// Only these phases (may be repeated); the longer ones only when named
     #[arg(long = "phase", value_name = "PHASE", value_parser = PHASES)]
     pub phases: Vec<String>,
-    /// Finished jobs already there in drain-after
+    /// Finished jobs already there in drain-after, start and lists
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=20_000_000))]
     pub history: u64,
+    /// Stored schedules in idle-schedules
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub schedules: u64,
 }
 
 /// What a comparison calls.
@@ -56,7 +59,8 @@ pub enum BenchCommand {
     Driver {
         /// The system's name: mainspring-sqlite, mainspring-sqlite-normal, mainspring-pg
         name: String,
-        /// setup, batch N, single SECONDS CALLERS, drain N, drain-after N HISTORY, latency COUNT PER_SECOND
+        /// setup, batch N, single SECONDS CALLERS, drain N, drain-after N HISTORY, latency COUNT PER_SECOND,
+        /// start HISTORY, lists HISTORY, idle SECONDS, idle-schedules N SECONDS
         phase: String,
         /// The phase's numbers
         numbers: Vec<u64>,
@@ -68,7 +72,7 @@ pub enum BenchCommand {
     },
 }
 
-const PHASES: [&str; 10] = [
+const PHASES: [&str; 13] = [
     "batch",
     "drain",
     "drain-after",
@@ -79,7 +83,13 @@ const PHASES: [&str; 10] = [
     "latency",
     "storm",
     "idle",
+    "start",
+    "lists",
+    "idle-schedules",
 ];
+/// Those that take long, or ask for more than some stores can do: measured when they are named.
+const LONG: [&str; 7] =
+    ["drain-after", "drain-keyed", "drain-limited", "drain-nodes", "start", "lists", "idle-schedules"];
 /// The queue of every job here.
 const QUEUE: &str = "default";
 /// Nodes of the phase `drain-nodes`.
@@ -168,7 +178,17 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
     if matches!(phase, "drain-keyed" | "drain-limited" | "drain-nodes") {
         return drain_otherwise(settings, phase, number(0)?).await;
     }
-    let works = matches!(phase, "drain" | "latency" | "storm" | "idle");
+    if phase == "start" {
+        return start_after(settings, number(0)?).await;
+    }
+    if phase == "lists" {
+        let (store, client) = open(settings, Purpose::RunJobs).await?;
+        history(settings, &store, &client, number(0)?).await?;
+        let figure = phases::lists(&client, number(0)?, crate::clock::now()).await?;
+        store.close().await;
+        return Ok(figure);
+    }
+    let works = matches!(phase, "drain" | "latency" | "storm" | "idle" | "idle-schedules");
     let (store, client) = open(settings, if works { Purpose::RunJobs } else { Purpose::Beside }).await?;
     let figure = match phase {
         "batch" => phases::batch(&client, number(0)?).await?,
@@ -192,8 +212,12 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
             let node = node(settings, &store, &noop)?;
             phases::storm(&client, noop, node, number(0)?, crate::clock::now()).await?
         }
-        "idle" => {
-            phases::idle(node(settings, &store, &Noop::default())?, Duration::from_secs(number(0)?)).await?
+        "idle" => phases::idle(&client, node(settings, &store, &Noop::default())?, number(0)?).await?,
+        "idle-schedules" => {
+            phases::far_schedules(&client, number(0)?, crate::clock::now()).await?;
+            let node = node(settings, &store, &Noop::default())?;
+            let idle = phases::idle(&client, node, number(1)?).await?;
+            Figure { phase: phase.into(), n: number(0)?, ..idle }
         }
         other => {
             return Err(CliError::new(Code::USAGE, format!("{other:?} is not a phase"))
@@ -208,17 +232,37 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
 async fn drain_after(settings: &Settings, n: u64, history: u64) -> Result<Figure> {
     let (store, client) = open(settings, Purpose::RunJobs).await?;
     let before = phases::completed(&client).await?;
-    if history > 0 {
-        phases::batch(&client, history).await?;
-        let noop = Noop::default();
-        phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], history).await?;
-    }
+    self::history(settings, &store, &client, history).await?;
     phases::batch(&client, n).await?;
     let noop = Noop::default();
     let figure = phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], n).await?;
     phases::recount(&client, before + n + history).await?;
     store.close().await;
     Ok(figure)
+}
+
+/// Finished jobs, each made by running it.
+async fn history(settings: &Settings, store: &Arc<dyn Store>, client: &Client, n: u64) -> Result<()> {
+    if n > 0 {
+        phases::batch(client, n).await?;
+        let noop = Noop::default();
+        phases::drain(client, noop.clone(), vec![node(settings, store, &noop)?], n).await?;
+    }
+    Ok(())
+}
+
+/// How soon a process begins its first job in a store that holds `n` finished ones.
+async fn start_after(settings: &Settings, n: u64) -> Result<Figure> {
+    let (store, client) = open(settings, Purpose::RunJobs).await?;
+    history(settings, &store, &client, n).await?;
+    store.close().await;
+    drop((store, client));
+    let (noop, begun) = (Noop::default(), phases::stopwatch());
+    let (store, client) = open(settings, Purpose::RunJobs).await?;
+    let node = node(settings, &store, &noop)?;
+    let figure = phases::start(&client, noop, node, begun).await?;
+    store.close().await;
+    Ok(Figure { n, ..figure })
 }
 
 /// Drains `n` jobs that have keys, or whose queue has a rate, or with several nodes at once.
@@ -265,8 +309,7 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
     let mut figures = Vec::new();
     let mut progress = crate::app::Progress::new();
     for phase in PHASES {
-        // Those that take long, or more than this store can do, are measured when asked for.
-        if !chosen(phase) || (phase.starts_with("drain-") && args.phases.is_empty()) {
+        if !chosen(phase) || (LONG.contains(&phase) && args.phases.is_empty()) {
             continue;
         }
         progress.tell(figures.len() as u64 * 1_000, &format!("{phase} …"));
@@ -277,6 +320,8 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             "latency" => &[500, 50],
             "storm" => &[10_000],
             "idle" => &[10],
+            "start" | "lists" => &[args.history],
+            "idle-schedules" => &[args.schedules, 60],
             _ => &[args.jobs],
         };
         work_off(&settings).await?;
@@ -298,7 +343,7 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             (Some(rate), ..) if f.n > 0 && f.note.is_none() => format!("{rate:.0} jobs/s"),
             _ => f.note.clone().unwrap_or_default(),
         };
-        app.out.line(format!("{:<12} {figure:<48} {} MiB at most", f.phase, f.rss_mb))?;
+        app.out.line(format!("{:<14} {figure:<48} {} MiB at most", f.phase, f.rss_mb))?;
     }
     app.out.line(
         "\nThese figures belong to this machine at this minute. To compare, measure both in one run.",

@@ -9,8 +9,10 @@ use mainspring::node::{NodeError, Summary};
 use mainspring::{Client, Context, Handler, JobError, KindSpec, Node, Registry};
 use mainspring_core::Json;
 use mainspring_core::code::Code;
+use mainspring_core::ids::JobId;
 use mainspring_core::job::{JobState, NewJob};
 use mainspring_core::schedule_record::PutSchedule;
+use mainspring_core::store::JobFilter;
 use mainspring_core::trigger::Trigger;
 use serde::Serialize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +25,7 @@ pub const NOOP: &str = "bench.noop";
 /// What one phase gave.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Figure {
-    /// `batch`, `single`, `drain`, `latency`, `storm`, `idle`.
+    /// `batch`, `single`, `drain`, `latency`, `storm`, `idle`, `start`, `lists`, `idle-schedules`.
     pub phase: String,
     /// Jobs, schedules or samples.
     pub n: u64,
@@ -49,7 +51,7 @@ pub struct Figure {
 
 /// The current instant of the benchmark's stopwatch.
 #[allow(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn stopwatch() -> Instant {
+pub fn stopwatch() -> Instant {
     Instant::now()
 }
 
@@ -196,7 +198,7 @@ impl Running {
 pub async fn drain(client: &Client, noop: Noop, nodes: Vec<Node>, n: u64) -> Result<Figure> {
     let begun = stopwatch();
     let running: Vec<Running> = nodes.into_iter().map(Running::start).collect();
-    let limit = Duration::from_secs(600);
+    let limit = Duration::from_secs((n / 1_000).max(600));
     let works = || since(begun) < limit && !running.iter().any(|r| r.task.is_finished());
     while noop.count.load(Ordering::Relaxed) < n && works() {
         wait(Duration::from_millis(2)).await;
@@ -284,26 +286,50 @@ impl Noop {
     }
 }
 
+/// Makes `n` schedules that fire once, all at `due`, from several callers at once.
+async fn schedules(client: &Client, n: u64, now: Timestamp, due: Timestamp) -> Result<()> {
+    const CALLERS: u64 = 16;
+    let mut tasks = Vec::new();
+    for caller in 0..CALLERS {
+        let (store, project) = (client.store().clone(), client.project());
+        tasks.push(tokio::spawn(async move {
+            for i in (caller..n).step_by(CALLERS as usize) {
+                let name = format!("bench-{i:06}");
+                let spec = serde_json::json!({
+                    "name": name, "trigger": Trigger::Once { at: due },
+                    "job": { "kind": NOOP, "payload": { "id": i } },
+                });
+                let put = PutSchedule {
+                    name,
+                    spec: Json::of(&spec).map_err(failed)?,
+                    zone: "UTC".into(),
+                    next_fire: Some(due),
+                    after_completion: None,
+                    source: "bench".into(),
+                };
+                store.put_schedule(now, project, put, "bench").await?;
+            }
+            Ok::<(), CliError>(())
+        }));
+    }
+    for task in tasks {
+        task.await.map_err(|e| failed(format!("a caller died: {e}")))??;
+    }
+    Ok(())
+}
+
+/// Schedules that do not fire while anybody looks.
+pub async fn far_schedules(client: &Client, n: u64, now: Timestamp) -> Result<()> {
+    let due = mainspring_core::time::plus(now, Duration::from_secs(300 * 86_400));
+    schedules(client, n, now, due).await
+}
+
 /// Makes `n` schedules due in the same second and looks how long a node takes to turn them into
 /// jobs, and to have begun them all.
 pub async fn storm(client: &Client, noop: Noop, node: Node, n: u64, now: Timestamp) -> Result<Figure> {
     let due = mainspring_core::time::plus(now, Duration::from_secs(2 + n / 2_000));
     let store = client.store().clone();
-    for i in 0..n {
-        let spec = serde_json::json!({
-            "name": format!("storm-{i:06}"), "trigger": Trigger::Once { at: due },
-            "job": { "kind": NOOP, "payload": { "id": i } },
-        });
-        let put = PutSchedule {
-            name: format!("storm-{i:06}"),
-            spec: Json::of(&spec).map_err(failed)?,
-            zone: "UTC".into(),
-            next_fire: Some(due),
-            after_completion: None,
-            source: "bench".into(),
-        };
-        store.put_schedule(now, client.project(), put, "bench").await?;
-    }
+    schedules(client, n, now, due).await?;
     let running = Running::start(node);
     let remaining = mainspring_core::time::since(crate::clock::now(), due);
     wait(remaining).await;
@@ -328,20 +354,97 @@ pub async fn storm(client: &Client, noop: Noop, node: Node, n: u64, now: Timesta
     Ok(Figure { note: Some(note), ..done("storm", begun, took) })
 }
 
-/// Lets a node sit idle and looks at its processor time and memory.
-pub async fn idle(node: Node, length: Duration) -> Result<Figure> {
+/// Lets a node sit idle and looks at its processor time and memory, and how often it asks a server.
+pub async fn idle(client: &Client, node: Node, seconds: u64) -> Result<Figure> {
     let running = Running::start(node);
     wait(Duration::from_secs(2)).await;
+    let asked = transactions(client).await;
     let before = machine::cpu_seconds();
     let begun = stopwatch();
-    wait(length).await;
+    wait(Duration::from_secs(seconds)).await;
     let took = since(begun);
     let used = machine::cpu_seconds() - before;
-    let note = format!(
+    let mut note = format!(
         "{:.2} % of one processor, {} MiB resident",
         100.0 * used / took.as_secs_f64(),
         machine::rss_mib()
     );
+    if let (Some(before), Some(after)) = (asked, transactions(client).await) {
+        let per_minute = after.saturating_sub(before) as f64 * 60.0 / took.as_secs_f64();
+        note.push_str(&format!(", {per_minute:.0} transactions a minute"));
+    }
     running.end().await?;
     Ok(Figure { note: Some(note), rate: None, ..done("idle", 0, took) })
+}
+
+/// Transactions in this database so far, as PostgreSQL counts them; None on another store.
+async fn transactions(client: &Client) -> Option<u64> {
+    let sql = "SELECT CAST(xact_commit + xact_rollback AS INTEGER) FROM pg_stat_database
+               WHERE datname = current_database()";
+    let tables = client.store().clone().tables()?;
+    let counted = tables.read(mainspring_core::tables::Statement::new(sql)).await.ok()?;
+    u64::try_from(counted.one::<i64>().ok()?).ok()
+}
+
+/// How soon the first job of a process begins that was started at `begun` and has its store open.
+pub async fn start(client: &Client, noop: Noop, node: Node, begun: Instant) -> Result<Figure> {
+    let opened = since(begun);
+    let running = Running::start(node);
+    client.enqueue_raw(job(0)).await?;
+    let limit = Duration::from_secs(120);
+    while noop.count.load(Ordering::Relaxed) == 0 && since(begun) < limit {
+        wait(Duration::from_millis(1)).await;
+    }
+    let took = since(begun);
+    running.end().await?;
+    if noop.count.load(Ordering::Relaxed) == 0 {
+        return Err(failed(format!("the first job did not begin within {limit:?}")));
+    }
+    let (opened, all) = (opened.as_secs_f64(), took.as_secs_f64());
+    let note = format!("open after {opened:.3} s, the first job begun after {all:.3} s");
+    Ok(Figure { note: Some(note), rate: None, ..done("start", 0, took) })
+}
+
+/// Calls of each listing.
+const CALLS: u32 = 50;
+
+/// What people and programs list, in a store with `n` finished jobs and some schedules: milliseconds
+/// that half of all calls stay below, and all.
+pub async fn lists(client: &Client, n: u64, now: Timestamp) -> Result<Figure> {
+    far_schedules(client, 1_000, now).await?;
+    let (store, project, page) = (client.store(), client.project(), 50);
+    let all = JobFilter::default();
+    let of = |state| JobFilter { states: vec![state], kind: Some(NOOP.into()), ..JobFilter::default() };
+    let (failed, completed) = (of(JobState::Failed), of(JobState::Completed));
+    let newest = store.jobs(project, &all, None, 1).await?.rows;
+    let middle = newest.first().map(|job| JobId(job.id.0 / 2));
+    let kinds = registry(Noop::default());
+    let begun = stopwatch();
+    let told = [
+        timed("jobs", async || store.jobs(project, &all, None, page).await).await?,
+        timed("completed of a kind", async || store.jobs(project, &completed, None, page).await).await?,
+        timed("failed of a kind", async || store.jobs(project, &failed, None, page).await).await?,
+        timed("jobs in the middle", async || store.jobs(project, &all, middle, page).await).await?,
+        timed("queues", async || store.queues(project).await).await?,
+        timed("schedules", async || store.schedules(project, None, page).await).await?,
+        timed("stats", async || mainspring::stats::gather(&**store, Some(&kinds), project, now).await)
+            .await?,
+    ];
+    let took = since(begun);
+    Ok(Figure { note: Some(told.join("; ")), rate: None, ..done("lists", n, took) })
+}
+
+async fn timed<T>(
+    what: &str,
+    call: impl AsyncFn() -> std::result::Result<T, mainspring_core::StoreError>,
+) -> Result<String> {
+    let mut all = Vec::new();
+    for _ in 0..CALLS {
+        let begun = stopwatch();
+        call().await?;
+        all.push(since(begun).as_secs_f64() * 1e3);
+    }
+    all.sort_by(f64::total_cmp);
+    let most = all.last().copied().unwrap_or_default();
+    Ok(format!("{what} {:.2} ms, at most {most:.2} ms", all[all.len() / 2]))
 }

@@ -22,7 +22,9 @@ pub async fn run(app: &mut App, command: NodeCommand) -> Result<()> {
         Table::new(&["node", "name", "state", ">running", ">slots", "queues", "since", "version", "pid"]);
     for node in &nodes {
         let silent = time::since(node.heartbeat_at, app.now);
-        let state = if silent > app.settings.lease {
+        let state = if node.has_left() {
+            Cell::new("left", Paint::Dim)
+        } else if silent > app.settings.lease {
             Cell::new(format!("silent, last seen {}", app.ago(node.heartbeat_at)), Paint::Bad)
         } else {
             Cell::new("alive", Paint::Good)

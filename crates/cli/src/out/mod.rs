@@ -8,6 +8,7 @@ pub mod when;
 
 use crate::error::Result;
 use mainspring_core::job::{AttemptOutcome, JobState};
+pub use mainspring_core::text::grouped as count;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 
@@ -152,19 +153,6 @@ pub fn one_line(text: &str, max: usize) -> String {
     if out.chars().count() > max {
         out = out.chars().take(max.saturating_sub(1)).collect();
         out.push('…');
-    }
-    out
-}
-
-/// `1,234,567`.
-pub fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
     }
     out
 }

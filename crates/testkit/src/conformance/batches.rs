@@ -257,3 +257,64 @@ pub async fn a_repeated_opening_finds_its_batch(b: &Bench) {
     let r = record(b, sealed).await;
     assert_eq!((sealed, r.sealed, r.counts.total), (after, true, 2));
 }
+
+/// When none of its jobs is pending, without its follow-up; a retry of the parent opens it again.
+pub async fn a_batch_whose_parent_fails_is_given_up_and_ends(b: &Bench) {
+    let node = b.join(0).await;
+    let retry = |id: JobId| these(&[id]);
+    let told = async |what: String| b.told().await.iter().filter(|t| **t == what).count();
+    // Fails before its jobs end, after them, and is cancelled before it runs.
+    let parent = b.put(0, job_in("p")).await;
+    let of_parent = NewBatch { parent: Some(parent), ..with_follow_up(false) };
+    let p = b.claim_one(0, node).await;
+    let (left, _) = open(b, of_parent.clone(), 2).await;
+    let (empty, _) = open(b, NewBatch { name: "none".into(), ..of_parent.clone() }, 0).await;
+    let (sealed, _) = open(b, NewBatch { name: "all".into(), sealed: true, ..of_parent.clone() }, 1).await;
+    let c = b.claim(1, node, 10).await;
+    b.ended(1, c.iter().find(|c| c.batch == Some(left)).unwrap(), succeeded()).await;
+    assert_eq!(record(b, left).await.state, BatchState::Open);
+    b.ended(2, &p, fatal()).await;
+    assert_eq!(
+        (record(b, left).await.state, record(b, sealed).await.state),
+        (BatchState::Open, BatchState::Open)
+    );
+    let r = record(b, empty).await;
+    assert_eq!(
+        (r.state, r.sealed, r.finished_at),
+        (BatchState::Failed, false, Some(at(2))),
+        "nothing is pending"
+    );
+    for c in c.iter().skip(1) {
+        b.ended(3, c, fatal()).await;
+    }
+    let r = record(b, left).await;
+    let ended = (BatchState::Partial, false, counts(2, 1, 0, 1, 0), Some(at(3)));
+    assert_eq!((r.state, r.sealed, r.counts, r.finished_at), ended);
+    assert_eq!((r.follow_up, told(format!("batch.partial batch/{left}")).await), (None, 1));
+    let late = b.store.enqueue(at(3), P, vec![NewJob { batch: Some(left), ..job() }]).await;
+    assert!(matches!(late, Err(StoreError::Conflict(_))), "{late:?}");
+    // The follow-up of the one that was sealed is there; it is out of the way.
+    b.ended(4, &b.claim_one(4, node).await, succeeded()).await;
+    // Its parent lives again, adds what was missing, and seals: now its follow-up comes.
+    let bulk_of = retry(parent);
+    b.store.retry_jobs(at(5), P, bulk(&bulk_of), "ann").await.unwrap();
+    assert_eq!((record(b, left).await.state, record(b, left).await.finished_at), (BatchState::Open, None));
+    let p = b.claim_one(5, node).await;
+    let (again, made) = open(b, of_parent, 1).await;
+    assert_eq!((again, made.len()), (left, 1));
+    b.ended(6, &b.claim_one(5, node).await, succeeded()).await;
+    assert_eq!(record(b, left).await.state, BatchState::Open);
+    b.store.seal_batch(at(7), P, left).await.unwrap();
+    let r = record(b, left).await;
+    assert_eq!((r.state, r.counts), (BatchState::Partial, counts(3, 2, 0, 1, 0)));
+    assert!(r.follow_up.is_some());
+    b.ended(8, &p, succeeded()).await;
+    // Cancelled while it waits.
+    let parent = b.put(9, job_in("p")).await;
+    let (left, _) = open(b, NewBatch { parent: Some(parent), ..batch(false) }, 0).await;
+    b.store.cancel_jobs(at(9), P, bulk(&these(&[parent])), "no need", "ann").await.unwrap();
+    assert_eq!(record(b, left).await.state, BatchState::Failed);
+    // Opened for a parent that is over: it ends at once.
+    let (late, _) = open(b, NewBatch { parent: Some(parent), name: "late".into(), ..batch(false) }, 0).await;
+    assert_eq!(record(b, late).await.state, BatchState::Failed);
+}

@@ -12,6 +12,7 @@ use mainspring_core::reader::JobDetail;
 use mainspring_core::retry::{Backoff, RetryPolicy};
 use mainspring_core::schedule_record::PutSchedule;
 use mainspring_core::store::{Bulk, ClaimBatch, ClaimRequest, Finished, JobFilter, Store};
+use mainspring_core::tables::{Migration, Statement, Tables, TablesError};
 use mainspring_core::time;
 use std::any::Any;
 use std::sync::Arc;
@@ -244,4 +245,21 @@ impl Bench {
 /// A claim of [`KIND`] over all queues.
 pub fn request(node: NodeId, limit: u32) -> ClaimRequest {
     ClaimRequest { node, limit, kinds: vec![KIND.into()], queues: vec![] }
+}
+
+/// None of the engine's own tables and indexes, which `names` lists where this store keeps them, can
+/// be written by an owner or be taken for one. No case of the list: each store asks another catalogue.
+pub async fn no_name_of_the_engine(store: &dyn Tables, names: Statement) {
+    let note = Migration::new("1", "CREATE TABLE web_notes (id INTEGER PRIMARY KEY, text TEXT)");
+    store.migrate("web", &[note]).await.unwrap();
+    let names: Vec<String> = store.read(names).await.unwrap().into_typed().unwrap();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let delete = Statement::built(format!("DELETE FROM {name}"));
+        let error = store.write(delete.into()).await.unwrap_err().to_string();
+        assert!(error.contains("may be written here"), "{name}: {error}");
+        let owner = name.split('_').next().unwrap();
+        let error = store.migrate(owner, &[]).await.unwrap_err();
+        assert!(matches!(error, TablesError::Migration(_)), "{name}: {error}");
+    }
 }

@@ -164,6 +164,7 @@ macro_rules! conformance {
             batches::what_cannot_be_opened_leaves_nothing_behind
             batches::a_batch_ends_once_however_its_jobs_end
             batches::a_repeated_opening_finds_its_batch
+            batches::a_batch_whose_parent_fails_is_given_up_and_ends
             nodes::a_node_comes_back_as_it_joined
             nodes::a_heartbeat_sees_what_a_poll_would_look_for
             nodes::held_jobs_are_not_told_as_waiting

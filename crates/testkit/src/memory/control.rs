@@ -66,6 +66,11 @@ impl Tx<'_> {
                 batch.record.state = BatchState::Open;
                 batch.record.finished_at = None;
             }
+            for batch in self.db.batches.values_mut() {
+                if batch.record.parent == Some(id) && !batch.record.sealed {
+                    (batch.record.state, batch.record.finished_at) = (BatchState::Open, None);
+                }
+            }
         }
         self.move_to(id, JobState::Available);
         self.place(id);

@@ -55,6 +55,7 @@ impl Tx<'_> {
         };
         let open = self.db.batches.entry(id).or_insert(Batch { record: new, follow_up: batch.follow_up });
         open.record.sealed |= batch.sealed;
+        (open.record.state, open.record.finished_at) = (BatchState::Open, None);
         let made = jobs
             .into_iter()
             .map(|mut job| {
@@ -89,6 +90,10 @@ impl Tx<'_> {
             let batch = batch.ok_or_else(|| not_found("batch", id))?;
             if batch.sealed {
                 return Err(StoreError::Conflict(format!("batch {id} is sealed: no more jobs can be added")));
+            }
+            if batch.state != BatchState::Open {
+                let text = format!("batch {id} is over, because the job that opened it is: retry that job");
+                return Err(StoreError::Conflict(text));
             }
             if batch.counts.total + more > limits::BATCH_JOBS {
                 let text = format!("batch {id} would have more than {} jobs", limits::BATCH_JOBS);

@@ -325,6 +325,12 @@ impl Tx<'_> {
             self.batches.insert(batch);
         }
         let job = &self.db.jobs[&id];
+        if matches!(job.record.state, JobState::Failed | JobState::Cancelled) {
+            // What it opened and left unsealed is given up.
+            let left =
+                self.db.batches.values().map(|b| &b.record).filter(|b| b.parent == Some(id) && !b.sealed);
+            self.batches.extend(left.map(|b| b.id));
+        }
         let at = job.record.finished_at.unwrap_or(self.now);
         if let Some(schedule) = job.record.schedule.and_then(|id| self.db.schedules.get_mut(&id))
             && let Some(delay) = schedule.after_completion
@@ -357,17 +363,22 @@ impl Tx<'_> {
         }
     }
 
-    /// Ends a batch that is sealed and has no pending job: once, with its event and its follow-up.
+    /// Ends a batch that is sealed or given up and has no pending job: once, with its event and, if
+    /// it is sealed, its follow-up.
     fn close_batch(&mut self, id: BatchId) {
         let Some(batch) = self.db.batches.get_mut(&id) else { return };
-        let state = batch.record.counts.state(batch.record.sealed);
+        let parent = batch.record.parent.and_then(|id| self.db.jobs.get(&id)).map(|job| job.record.state);
+        let given_up = matches!(parent, Some(JobState::Failed | JobState::Cancelled));
+        let sealed = batch.record.sealed;
+        let counts = batch.record.counts;
+        let state = if given_up && !sealed { counts.state_given_up() } else { counts.state(sealed) };
         if state == BatchState::Open || batch.record.state != BatchState::Open {
             return;
         }
         batch.record.state = state;
         batch.record.finished_at = Some(self.now);
         let project = batch.record.project;
-        let follow_up = batch.follow_up.clone().filter(|_| batch.record.follow_up.is_none());
+        let follow_up = batch.follow_up.clone().filter(|_| sealed && batch.record.follow_up.is_none());
         let event = event::of_batch(id, &batch.record.name, state);
         self.event(project, event);
         if let Some(mut job) = follow_up {

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,6 +78,53 @@ impl Server {
 
     /// Makes and starts a new server in `home`, over the remains of an older one.
     pub(super) fn create(home: &Path, durable: bool) -> Result<Self, String> {
+        let mut server = Self::prepare(home)?;
+        server.run("initdb", |initdb| {
+            initdb
+                .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"])
+                .arg("--pgdata")
+                .arg(home.join("data"));
+        })?;
+        server.start_on_free_port(|server| server.configure(durable))?;
+        Ok(server)
+    }
+
+    /// Makes and starts a copy of `primary` that follows it.
+    pub(super) fn follow(home: &Path, primary: &Server) -> Result<Self, String> {
+        let mut server = Self::prepare(home)?;
+        server.run("pg_basebackup", |copy| {
+            copy.args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+            ])
+            .args(["--no-sync", "--wal-method=stream"])
+            .arg(format!("--port={}", primary.port))
+            .arg("--pgdata")
+            .arg(home.join("data"));
+        })?;
+        let settings = home.join("data/postgresql.auto.conf");
+        let copied = fs::read_to_string(&settings).map_err(|e| at(&settings, e))?;
+        let sockets = home.join("sockets");
+        server.start_on_free_port(|server| {
+            // The last line of a name counts.
+            let own = format!("port = {}\nunix_socket_directories = '{}'\n", server.port, sockets.display());
+            write(&settings, &format!("{copied}{own}"))
+        })?;
+        Ok(server)
+    }
+
+    pub(super) fn promote(&self) -> Result<(), String> {
+        self.run("pg_ctl", |pg_ctl| {
+            pg_ctl
+                .args(["promote", "--silent", "--wait", "--timeout=60", "--pgdata"])
+                .arg(self.home.join("data"));
+        })
+    }
+
+    /// Folders for a new server, over the remains of an older one.
+    fn prepare(home: &Path) -> Result<Self, String> {
         let bin = find_programs()?;
         let sockets = home.join("sockets");
         if sockets.as_os_str().len() > SOCKET_FOLDER_LIMIT {
@@ -86,7 +133,7 @@ impl Server {
                 sockets.display()
             ));
         }
-        let mut server = Self { home: home.to_owned(), bin, port: 0 };
+        let server = Self { home: home.to_owned(), bin, port: 0 };
         // Remains mean that machine and watcher ended before they could clean up.
         server.signal_all(Signal::KILL);
         for remains in ["data", "sockets", "runners", "ready", "log"] {
@@ -102,24 +149,17 @@ impl Server {
                 std::os::unix::fs::chown(home.join(path), Some(uid), Some(gid)).map_err(|e| at(home, e))?;
             }
         }
-        server.run("initdb", |initdb| {
-            initdb
-                .args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"])
-                .arg("--pgdata")
-                .arg(home.join("data"));
-        })?;
-        server.start_on_free_port(durable)?;
         Ok(server)
     }
 
     /// Between finding a free port and taking it another program may be quicker: try again.
-    fn start_on_free_port(&mut self, durable: bool) -> Result<(), String> {
+    fn start_on_free_port(&mut self, configure: impl Fn(&Self) -> Result<(), String>) -> Result<(), String> {
         let mut last = String::new();
         for _ in 0..5 {
             let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| at(&self.home, e))?;
             self.port = listener.local_addr().map_err(|e| at(&self.home, e))?.port();
             drop(listener);
-            self.configure(durable)?;
+            configure(self)?;
             match self.start() {
                 Ok(()) => return Ok(()),
                 Err(text) => last = text,
@@ -140,6 +180,17 @@ impl Server {
         );
         // A file of its own that the server reads last, so that each try replaces the one before.
         write(&self.home.join("data/postgresql.auto.conf"), &text)
+    }
+
+    pub(super) fn put(&self, name: &str, text: &str) -> Result<(), String> {
+        let path = self.home.join("data").join(name);
+        let _ = fs::remove_file(&path);
+        write(&path, "")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(|e| at(&path, e))?;
+        if let Some((uid, gid)) = account()? {
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).map_err(|e| at(&path, e))?;
+        }
+        write(&path, text)
     }
 
     pub(super) fn start(&self) -> Result<(), String> {

@@ -267,7 +267,11 @@ fn batch(b: &BatchRecord, jobs: &BTreeMap<JobId, JobDetail>, wrong: &mut Vec<Str
     if counted != b.counts.total {
         wrong.push(format!("batch {id} counts {} jobs, {counted} are there", b.counts.total));
     }
-    if b.counts.state(b.sealed) != b.state {
+    let parent = b.parent.and_then(|parent| jobs.get(&parent)).map(|d| d.job.state);
+    // What a parent that failed left unsealed is given up.
+    let given_up = !b.sealed && matches!(parent, Some(JobState::Failed | JobState::Cancelled));
+    let due = if given_up { b.counts.state_given_up() } else { b.counts.state(b.sealed) };
+    if due != b.state {
         wrong.push(format!("batch {id} is {} with {:?}", b.state, b.counts));
     }
     if b.counts.pending() > 0 {
@@ -282,7 +286,6 @@ fn batch(b: &BatchRecord, jobs: &BTreeMap<JobId, JobDetail>, wrong: &mut Vec<Str
     }
     // One that was opened and whose reply was lost stays empty; one that has jobs was completed by
     // its parent, unless that ended before.
-    let parent = b.parent.and_then(|parent| jobs.get(&parent)).map(|d| d.job.state);
     if b.state == BatchState::Open && b.counts.total > 0 && parent == Some(JobState::Completed) {
         wrong.push(format!("batch {id} is open though its parent has completed"));
     }

@@ -1,4 +1,4 @@
-//! The session's cookie.
+//! Cookies: how all are read, and how the session's is given.
 
 use crate::state::Web;
 use http::{HeaderMap, HeaderValue, header};
@@ -8,9 +8,14 @@ const NAME: &str = "mainspring_session";
 
 /// The token a browser sent.
 pub fn read(headers: &HeaderMap) -> Option<String> {
+    named(headers, NAME).map(str::to_owned)
+}
+
+/// The value of the first cookie of this name.
+pub fn named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
     let mut pairs = all.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == NAME).map(|(_, value)| value.to_owned())
+    pairs.find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
 /// Gives a browser its token. Scripts cannot read it, other sites cannot send it.

@@ -4,7 +4,7 @@
 //! [`Caller::may`] for the right it needs. A project that the caller does not belong to looks as if
 //! it did not exist. Pages without a project take a [`Person`].
 
-mod cookies;
+pub mod cookies;
 mod may;
 mod token;
 

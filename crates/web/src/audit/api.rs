@@ -3,27 +3,15 @@
 use crate::access::MayRead;
 use crate::events::EventView;
 use crate::extract::{Json, Query};
-use crate::listing::{self, Page};
+use crate::listing::{self, ListQuery, Page};
 use crate::problem::Result;
 use crate::state::Web;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Its route, described.
 pub fn routes() -> OpenApiRouter<Web> {
     OpenApiRouter::new().routes(routes!(list))
-}
-
-/// Where the listing begins.
-#[derive(Default, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields, default)]
-struct ListQuery {
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// Rows of the page, 1 to 1,000; 50 if absent.
-    limit: Option<String>,
 }
 
 /// What people and programs did, the newest first: events with an actor. A page may hold few rows or

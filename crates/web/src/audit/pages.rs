@@ -3,6 +3,7 @@
 use crate::access::{Caller, Right};
 use crate::events::newest;
 use crate::frame::{self, Frame};
+use crate::listing;
 use crate::problem::Result;
 use crate::state::Web;
 use crate::views::feed::{self, Line};
@@ -45,7 +46,7 @@ async fn list(
     caller.may(Right::Read)?;
     let frame = Frame::of(&web, &headers, "Audit log", "audit", &caller)?;
     let all = asked.show == "all";
-    let before = asked.before.parse().ok();
+    let before = listing::before(&asked.before)?;
     let (events, older) = newest(&caller, before, 100, |e| all || e.actor.is_some()).await?;
     let lines = events.iter().map(|e| feed::line(e, frame.may_manage)).collect();
     frame::page(&Page { frame, lines, all, older, first: before.is_none() })

@@ -3,28 +3,16 @@
 use super::BatchView;
 use crate::access::MayRead;
 use crate::extract::{Json, Path, Query};
-use crate::listing::{self, Page};
+use crate::listing::{self, ListQuery, Page};
 use crate::problem::Result;
 use crate::state::Web;
 use mainspring_core::ids::BatchId;
-use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Their routes, described.
 pub fn routes() -> OpenApiRouter<Web> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
-}
-
-/// Where the listing begins.
-#[derive(Default, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields, default)]
-struct ListQuery {
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// Rows of the page, 1 to 1,000; 50 if absent.
-    limit: Option<String>,
 }
 
 /// Batches, the newest first. Their jobs are listed by `GET …/jobs?batch=`.

@@ -3,6 +3,7 @@
 use super::BatchView;
 use crate::access::{Caller, Right};
 use crate::frame::{self, Frame};
+use crate::listing;
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use crate::views::mark::{self, Mark};
@@ -66,7 +67,7 @@ async fn list(
 ) -> Result<Response> {
     caller.may(Right::Read)?;
     let frame = Frame::of(&web, &headers, "Batches", "batches", &caller)?;
-    let before = asked.before.parse().ok().map(BatchId);
+    let before = listing::before::<BatchId>(&asked.before)?;
     let page = super::list(&caller, before, 50).await?;
     let rows = page.items.into_iter().map(Row::of).collect();
     frame::page(&ListPage { frame, rows, older: page.next, first: before.is_none() })

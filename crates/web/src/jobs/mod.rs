@@ -345,6 +345,17 @@ pub async fn asked(caller: &Caller, query: &JobQuery) -> Result<Page<JobView>> {
         .await
 }
 
+/// Jobs by queue, kind and state. Counters, so that no row is counted.
+pub async fn counts(caller: &Caller) -> Result<Vec<(String, String, JobState, u64)>> {
+    Ok(caller.client().store().counts(caller.project_id()).await?)
+}
+
+/// The names of nodes by their numbers: who may read a job may know who ran it.
+pub async fn node_names(caller: &Caller) -> Result<BTreeMap<String, String>> {
+    let nodes = caller.client().store().nodes().await?;
+    Ok(nodes.into_iter().map(|n| (n.info.id.to_string(), n.info.name)).collect())
+}
+
 /// One job. Payload, output and step results only for those who may see them.
 pub async fn one(caller: &Caller, id: JobId) -> Result<JobDetailView> {
     let client = caller.client();

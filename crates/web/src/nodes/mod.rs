@@ -63,9 +63,10 @@ impl NodeView {
     }
 }
 
-/// All nodes, the oldest first.
+/// All nodes but those that left in good order, the oldest first.
 pub async fn list(caller: &Caller) -> Result<Vec<NodeView>> {
     caller.may(Right::Manage)?;
     let client = caller.client();
-    Ok(client.store().nodes().await?.into_iter().map(|record| NodeView::of(record, client.now())).collect())
+    let nodes = client.store().nodes().await?.into_iter().filter(|record| !record.has_left());
+    Ok(nodes.map(|record| NodeView::of(record, client.now())).collect())
 }

@@ -4,6 +4,7 @@ pub mod pages;
 
 use crate::access::{Caller, Right};
 use crate::events;
+use crate::jobs::{self, JobView};
 use crate::problem::Result;
 use crate::views::chart::{self, Chart, Period};
 use crate::views::feed::{self, Line};
@@ -11,7 +12,7 @@ use crate::views::mark::{Mark, mark};
 use crate::views::{self, Choice, brief, counted};
 use jiff::Timestamp;
 use mainspring::stats::Figures;
-use mainspring_core::job::{JobRecord, JobState};
+use mainspring_core::job::JobState;
 use mainspring_core::node::{LEASE, NodeRecord};
 use mainspring_core::queue::{ALL_QUEUES, Pause};
 use mainspring_core::reader::{GroupBy, QueueRecord};
@@ -155,7 +156,7 @@ struct Read {
     queues: Vec<QueueRecord>,
     nodes: Vec<NodeRecord>,
     schedules: Vec<ScheduleRecord>,
-    failed: Vec<JobRecord>,
+    failed: Vec<JobView>,
     events: Vec<Line>,
     figures: Figures,
 }
@@ -172,12 +173,12 @@ pub async fn look(caller: &Caller, period: Option<Period>) -> Result<Overview> {
     let period = period.unwrap_or(if young { Period::Hour } else { Period::Day });
     rows.retain(|r| r.minute >= period.range(minute).0);
     let mut counts = BTreeMap::new();
-    for (_, _, state, n) in store.counts(project).await? {
+    for (_, _, state, n) in jobs::counts(caller).await? {
         *counts.entry(state).or_default() += n;
     }
     let since = time::minus(now, Duration::from_secs(period.minutes() as u64 * 60));
     let filter = JobFilter { states: vec![JobState::Failed], ..JobFilter::default() };
-    let mut failed = store.jobs(project, &filter, None, FAILED).await?.rows;
+    let mut failed = jobs::list(caller, &filter, None, FAILED).await?.items;
     failed.retain(|job| job.finished_at.is_some_and(|at| at >= since));
     let (events, _) = events::newest(caller, None, EVENTS, |_| true).await?;
     let mut read = Read {
@@ -191,6 +192,7 @@ pub async fn look(caller: &Caller, period: Option<Period>) -> Result<Overview> {
         events: events.iter().map(|e| feed::line(e, caller.has(Right::Manage))).collect(),
         figures: Figures::of(&rows),
     };
+    read.nodes.retain(|node| !node.has_left());
     read.nodes.reverse();
     let (groups, late) = (read.groups(), read.late(since));
     let verdict = read.verdict(&groups, &late);
@@ -254,11 +256,11 @@ impl Read {
         for job in &self.failed {
             let class = job.error.as_ref().map_or("failed", |e| e.class.as_str()).to_owned();
             let at = job.finished_at.unwrap_or(job.run_at);
-            let key = (class.clone(), job.kind.to_string());
+            let key = (class.clone(), job.kind.clone());
             let group = groups.entry(key).or_insert_with(|| {
                 let message = job.error.as_ref().map(|e| e.message.as_str()).or(job.reason.as_deref());
                 let message = brief(message.unwrap_or("failed"), 160);
-                Group { message, kind: job.kind.to_string(), class, count: String::new(), at, n: 0 }
+                Group { message, kind: job.kind.clone(), class, count: String::new(), at, n: 0 }
             });
             group.n += 1;
             group.at = group.at.max(at);

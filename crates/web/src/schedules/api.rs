@@ -3,7 +3,7 @@
 use super::{HistoryView, PreviewView, ScheduleView};
 use crate::access::{MayChange, MayRead, MayRun};
 use crate::extract::{Json, MaybeJson, Path, Query};
-use crate::listing::{self, Page};
+use crate::listing::{self, ListQuery, Page};
 use crate::problem::{Problem, Result};
 use crate::queues::api::NewPause;
 use crate::state::Web;
@@ -36,17 +36,6 @@ pub fn routes() -> OpenApiRouter<Web> {
         .routes(routes!(backfill_preview))
         .routes(routes!(backfill))
         .routes(routes!(preview))
-}
-
-/// Where the listing begins.
-#[derive(Default, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields, default)]
-struct ListQuery {
-    /// `next` of the page before.
-    cursor: Option<String>,
-    /// Rows of the page, 1 to 1,000; 50 if absent.
-    limit: Option<String>,
 }
 
 /// Schedules by name.

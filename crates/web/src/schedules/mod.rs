@@ -18,8 +18,8 @@ use mainspring_core::queue::Pause;
 use mainspring_core::schedule::ScheduleSpec;
 use mainspring_core::schedule_record::{FireOutcome, ScheduleRecord};
 use mainspring_core::tally::{Recent, Scope};
+use mainspring_core::time;
 use mainspring_core::trigger::Trigger;
-use mainspring_core::{limits, time};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -156,15 +156,6 @@ pub async fn one(caller: &Caller, name: &str) -> Result<ScheduleView> {
 async fn record(caller: &Caller, name: &str) -> Result<ScheduleRecord> {
     let found = caller.client().store().schedule(caller.project_id(), name).await?;
     found.ok_or_else(|| Problem::not_found("schedule", name))
-}
-
-/// The schedules that fire next, the soonest first (of the first 1,000 by name).
-pub async fn upcoming(caller: &Caller, n: usize) -> Result<Vec<ScheduleView>> {
-    let mut all = list(caller, None, limits::PAGE as u32).await?.items;
-    all.retain(|s| s.next_fire.is_some() && s.paused.is_none());
-    all.sort_by(|a, b| (a.next_fire, &a.name).cmp(&(b.next_fire, &b.name)));
-    all.truncate(n);
-    Ok(all)
 }
 
 /// What a rule would do.

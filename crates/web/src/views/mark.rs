@@ -1,7 +1,8 @@
 //! States as they are shown: always an icon and a word, and a tone that repeats it.
 
+use crate::jobs::JobView;
 use mainspring_core::batch::BatchState;
-use mainspring_core::job::{AttemptOutcome, JobRecord, JobState};
+use mainspring_core::job::{AttemptOutcome, JobState};
 
 /// A state as it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +21,10 @@ pub const fn mark(tone: &'static str, icon: &'static str, word: &'static str) ->
 }
 
 /// Where a job stands.
-pub fn job(job: &JobRecord) -> Mark {
+pub fn job(job: &JobView) -> Mark {
     use AttemptOutcome as A;
     match (job.state, job.outcome) {
-        (JobState::Scheduled, _) if job.attempt > 0 => mark("is-warn", "retry", "Waits to retry"),
+        (JobState::Scheduled, _) if job.retrying => mark("is-warn", "retry", "Waits to retry"),
         (JobState::Available, _) if job.held => mark("is-idle", "lock", "Held by its key"),
         (JobState::Running, _) if job.cancel_requested => mark("is-warn", "cancel", "Ending"),
         (JobState::Completed, Some(A::Partial)) => outcome(A::Partial),

@@ -10,15 +10,7 @@ use std::time::Duration;
 
 /// `18,402`.
 pub fn number(n: &u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
+    mainspring_core::text::grouped(*n)
 }
 
 /// The two largest units of a length: `3 d 4 h`, `8 s`, `120 ms`.

@@ -1,7 +1,9 @@
 use super::{HOSTILE, page, sent_to, support::World, viewer};
 use mainspring::Json;
 use mainspring_core::batch::NewBatch;
+use mainspring_core::ids::NodeId;
 use mainspring_core::job::JobState;
+use mainspring_core::node::NodeInfo;
 use mainspring_web::access::Role;
 use serde_json::json;
 
@@ -74,6 +76,8 @@ async fn batches_tell_how_far_they_are() {
     assert_eq!(world.get("/p/default/batches/none", &admin).await.status.as_u16(), 404);
 }
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
 #[tokio::test]
 async fn nodes_are_shown_to_those_who_manage() {
     let world = World::running().await;
@@ -82,6 +86,29 @@ async fn nodes_are_shown_to_those_who_manage() {
     world.until(job, JobState::Completed).await;
     let text = page(&world, "/p/default/nodes", &admin).await;
     assert!(text.contains("test node") && text.contains("0 of 4") && text.contains("Answers"), "{text}");
+    // One that ended in good order is not missed; one that died is.
+    let (store, now) = (world.client.store(), world.client.now());
+    for (id, name, joined) in
+        [(7, "left well", now), (8, "fell silent", mainspring_core::time::minus(now, HOUR))]
+    {
+        let node = NodeInfo {
+            id: NodeId(id),
+            name: name.into(),
+            pid: 1,
+            version: "0".into(),
+            slots: 1,
+            queues: vec![],
+            kinds: vec![],
+            tz_version: "none".into(),
+        };
+        store.join(joined, node).await.unwrap();
+    }
+    store.leave(now, NodeId(7)).await.unwrap();
+    for path in ["/p/default/nodes", "/p/default"] {
+        let text = page(&world, path, &admin).await;
+        assert!(text.contains("fell silent") && text.contains("Silent"), "{text}");
+        assert!(!text.contains("left well"), "{text}");
+    }
     let viewer = viewer(&world).await;
     assert_eq!(world.get("/p/default/nodes", &viewer).await.status.as_u16(), 403);
     assert!(

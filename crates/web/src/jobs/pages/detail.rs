@@ -2,6 +2,7 @@
 
 use crate::access::{Caller, Right};
 use crate::frame::{self, Frame, segment};
+use crate::jobs::{self, AttemptView, JobDetailView, JobView, LogView, StepView};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use crate::views::mark::{self, Mark};
@@ -11,11 +12,9 @@ use axum::extract::{Form, Path, State};
 use axum::response::Response;
 use http::HeaderMap;
 use jiff::Timestamp;
-use mainspring::explain::{Explanation, explain};
+use mainspring::explain::Explanation;
 use mainspring_core::ids::JobId;
-use mainspring_core::job::{Attempt, ErrorRecord, JobRecord, JobState, LogLevel, LogLine, Origin};
-use mainspring_core::node::LEASE;
-use mainspring_core::reader::JobDetail;
+use mainspring_core::job::{ErrorRecord, JobState, LogLevel, Origin};
 use mainspring_core::{limits, time};
 use serde::Deserialize;
 
@@ -112,27 +111,22 @@ pub async fn show(
 ) -> Result<Response> {
     caller.may(Right::Read)?;
     let id = read_id(&job)?;
-    let detail = caller.client().job(id).await?;
+    let detail = jobs::one(&caller, id).await?;
     let frame = Frame::of(&web, &headers, &format!("Job {id}"), "jobs", &caller)?;
-    let (store, project) = (caller.client().store(), caller.project_id());
     let now = web.now();
-    let why = explain(&**store, project, id, now, LEASE).await?;
     let lines = match frame.may_see {
-        true => store.logs(project, id, None, limits::LOG_LINES as u32).await?,
+        true => jobs::logs(&caller, id, None, limits::LOG_LINES as u32).await?.items,
         false => vec![],
     };
-    let nodes = store.nodes().await?;
-    let named = |node: &mainspring_core::NodeId| {
-        nodes.iter().find(|n| n.info.id == *node).map_or_else(|| node.to_string(), |n| n.info.name.clone())
-    };
+    let nodes = jobs::node_names(&caller).await?;
+    let named = |node: &String| nodes.get(node).unwrap_or(node).clone();
     let attempts = detail.attempts.iter().map(|a| attempt(a, a.node.as_ref().map(named), now)).collect();
-    let schedule = schedule_name(&caller, &detail).await?;
     let (bars, bars_label) = timeline(&detail, now);
     let (commands, calls) = commands(&web, &caller, &detail);
     let job = &detail.job;
     let page = Page {
         id: id.0,
-        kind: job.kind.to_string(),
+        kind: job.kind.clone(),
         mark: mark::job(job),
         line: line(&detail),
         why_title: match job.state {
@@ -142,16 +136,16 @@ pub async fn show(
         },
         reasons: match job.finished_at {
             Some(at) => vec![ended(job, at)],
-            None => why.map(|w| reasons(&w)).unwrap_or_default(),
+            None => detail.explain.as_ref().map(reasons).unwrap_or_default(),
         },
-        steps: steps(&detail, frame.may_see),
+        steps: steps(&detail),
         log_cut: lines.len() >= limits::LOG_LINES,
         log: lines.iter().map(log_row).collect(),
         error: job.error.as_ref().map(fault),
-        payload: pretty(&job.payload),
-        output: job.output.as_ref().map(pretty),
+        payload: detail.payload.as_ref().map(pretty).unwrap_or_default(),
+        output: detail.output.as_ref().map(pretty),
         facts: facts(&detail),
-        links: links(&detail, schedule),
+        links: links(job),
         progress: detail.progress.as_ref().filter(|_| !job.state.is_final()).map(progress),
         retry: match job.state {
             JobState::Scheduled if job.attempt > 0 => Some("Retry now"),
@@ -173,7 +167,7 @@ pub async fn show(
     frame::page(&page)
 }
 
-fn line(detail: &JobDetail) -> String {
+fn line(detail: &JobDetailView) -> String {
     let job = &detail.job;
     let made = match job.origin {
         Origin::Enqueue => "Enqueued",
@@ -182,7 +176,7 @@ fn line(detail: &JobDetail) -> String {
         Origin::Backfill => "Made by a backfill",
         Origin::FollowUp => "Made by the end of a batch",
     };
-    let most = job.max_attempts + job.raised;
+    let most = job.max_attempts;
     let attempt = if job.attempt == 0 {
         format!("up to {most} attempts")
     } else {
@@ -211,7 +205,7 @@ fn reasons(why: &Explanation) -> Vec<Reason> {
 }
 
 /// How a job that is over ended.
-fn ended(job: &JobRecord, at: Timestamp) -> Reason {
+fn ended(job: &JobView, at: Timestamp) -> Reason {
     let mark = mark::job(job);
     let why = job.reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default();
     Reason { text: format!("{} at {}{why}", mark.word, views::instant(&at)), mark, until: None }
@@ -222,7 +216,7 @@ fn sentence(text: &str) -> String {
     chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn attempt(a: &Attempt, node: Option<String>, now: Timestamp) -> AttemptRow {
+fn attempt(a: &AttemptView, node: Option<String>, now: Timestamp) -> AttemptRow {
     let running = mark::mark("is-run", "run", "Running");
     AttemptRow {
         number: a.number,
@@ -235,7 +229,7 @@ fn attempt(a: &Attempt, node: Option<String>, now: Timestamp) -> AttemptRow {
 }
 
 /// The attempts on one line from the first start to now or the end, and the same in words.
-fn timeline(detail: &JobDetail, now: Timestamp) -> (Vec<Bar>, String) {
+fn timeline(detail: &JobDetailView, now: Timestamp) -> (Vec<Bar>, String) {
     let Some(first) = detail.attempts.first() else { return (vec![], String::new()) };
     let end = detail.attempts.last().and_then(|a| a.finished_at).unwrap_or(now);
     let whole = time::since(first.started_at, end).as_secs_f64().max(0.001);
@@ -270,14 +264,14 @@ fn timeline(detail: &JobDetail, now: Timestamp) -> (Vec<Bar>, String) {
 }
 
 /// Each step from the end of the one before (or the attempt's start) to its own.
-fn steps(detail: &JobDetail, may_see: bool) -> Vec<Step> {
-    let (Some((_, _, last)), Some(first)) = (detail.steps.last(), detail.attempts.first()) else {
+fn steps(detail: &JobDetailView) -> Vec<Step> {
+    let (Some(last), Some(first)) = (detail.steps.last(), detail.attempts.first()) else {
         return vec![];
     };
-    let whole = time::since(first.started_at, *last).as_secs_f64().max(0.001);
+    let whole = time::since(first.started_at, last.at).as_secs_f64().max(0.001);
     let mut before = first.started_at;
     let mut out = vec![];
-    for (name, result, at) in &detail.steps {
+    for StepView { name, result, at } in &detail.steps {
         // A later attempt begins anew: what lies between belongs to no step.
         let begun = detail.attempts.iter().map(|a| a.started_at).filter(|s| s <= at).max();
         let from = begun.map_or(before, |s| s.max(before)).min(*at);
@@ -289,14 +283,14 @@ fn steps(detail: &JobDetail, may_see: bool) -> Vec<Step> {
             x: format!("{:.2}", x.min(100.0 - wide.min(100.0))),
             wide: format!("{:.2}", wide.min(100.0)),
             took: views::length(&took),
-            result: may_see.then(|| pretty(result)),
+            result: result.as_ref().map(pretty),
         });
         before = *at;
     }
     out
 }
 
-fn log_row(l: &LogLine) -> LogRow {
+fn log_row(l: &LogView) -> LogRow {
     LogRow {
         time: l.at.strftime("%H:%M:%S%.3f").to_string(),
         at: l.at,
@@ -330,7 +324,7 @@ fn progress(p: &mainspring_core::job::Progress) -> Progress {
     }
 }
 
-fn facts(detail: &JobDetail) -> Vec<(&'static str, String)> {
+fn facts(detail: &JobDetailView) -> Vec<(&'static str, String)> {
     let job = &detail.job;
     let mut facts = vec![
         ("Enqueued", views::instant(&job.created_at)),
@@ -341,47 +335,30 @@ fn facts(detail: &JobDetail) -> Vec<(&'static str, String)> {
     some("Started", job.started_at.as_ref().map(views::instant));
     some("Ended", job.finished_at.as_ref().map(views::instant));
     some("Fire", job.scheduled_for.as_ref().map(views::instant));
-    some("Expires", job.expires_at.as_ref().map(views::instant));
-    some("Time limit", job.timeout.as_ref().map(views::length));
-    some("Key", job.key.as_ref().map(ToString::to_string));
+    some("Expires", detail.expires_at.as_ref().map(views::instant));
+    some("Time limit", detail.timeout.as_ref().map(views::length));
+    some("Key", job.key.clone());
     some("Unique key", job.unique.clone());
     some("Reason", job.reason.clone());
-    some("Nodes lost", (job.deaths > 0).then(|| job.deaths.to_string()));
+    some("Nodes lost", (detail.deaths > 0).then(|| detail.deaths.to_string()));
     facts
 }
 
-fn links(detail: &JobDetail, schedule: Option<String>) -> Vec<(&'static str, String, String)> {
-    let job = &detail.job;
+fn links(job: &JobView) -> Vec<(&'static str, String, String)> {
     let mut links = vec![
-        ("Kind", job.kind.to_string(), format!("jobs?kind={}", segment(&job.kind))),
-        ("Queue", job.queue.to_string(), format!("queues/{}", segment(&job.queue))),
+        ("Kind", job.kind.clone(), format!("jobs?kind={}", segment(&job.kind))),
+        ("Queue", job.queue.clone(), format!("queues/{}", segment(&job.queue))),
     ];
-    links.extend(schedule.map(|name| ("Schedule", name.clone(), format!("schedules/{}", segment(&name)))));
+    let schedule = job.schedule.as_ref();
+    links.extend(schedule.map(|name| ("Schedule", name.clone(), format!("schedules/{}", segment(name)))));
     links.extend(job.batch.map(|id| ("Batch", id.to_string(), format!("batches/{id}"))));
     links
-}
-
-/// The schedule's name: records hold its number.
-async fn schedule_name(caller: &Caller, detail: &JobDetail) -> Result<Option<String>> {
-    let Some(id) = detail.job.schedule else { return Ok(None) };
-    let mut after = None;
-    loop {
-        let store = caller.client().store();
-        let page = store.schedules(caller.project_id(), after.as_deref(), limits::PAGE as u32).await?;
-        if let Some(found) = page.rows.into_iter().find(|s| s.id == id) {
-            return Ok(Some(found.name));
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(None),
-        }
-    }
 }
 
 type Named = Vec<(&'static str, String)>;
 
 /// What does the same from a terminal: with the program, and over HTTP.
-fn commands(web: &Web, caller: &Caller, detail: &JobDetail) -> (Named, Named) {
+fn commands(web: &Web, caller: &Caller, detail: &JobDetailView) -> (Named, Named) {
     let id = detail.job.id;
     let url = web.config().public_url.clone().unwrap_or_else(|| format!("http://{}", web.config().listen));
     let api = format!("{url}/api/v1/projects/{}/jobs/{id}", segment(&caller.project));

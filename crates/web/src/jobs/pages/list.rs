@@ -2,6 +2,8 @@
 
 use crate::access::{Caller, Right};
 use crate::frame::{self, Frame, segment};
+use crate::jobs::{self, JobQuery, JobView};
+use crate::listing::{self, Page};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use crate::views::mark::{self, Mark};
@@ -9,17 +11,14 @@ use crate::views::{self, Choice, brief};
 use askama::Template;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use mainspring_core::ids::{BatchId, JobId};
-use mainspring_core::job::{JobRecord, JobState};
+use mainspring_core::ids::JobId;
+use mainspring_core::job::JobState;
 use mainspring_core::store::JobFilter;
 use mainspring_core::time;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Rows of a page.
-const ROWS: u32 = 50;
 
 /// What the address says.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -101,7 +100,7 @@ struct ListPage {
     any: bool,
 }
 
-fn row(job: &JobRecord, now: Timestamp) -> Row {
+fn row(job: &JobView, now: Timestamp) -> Row {
     let end = job.finished_at.unwrap_or(now);
     let took = job.started_at.filter(|_| job.state.is_final() || job.state == JobState::Running);
     let error = job.error.as_ref().filter(|_| job.state != JobState::Completed).map(|e| e.message.as_str());
@@ -111,45 +110,44 @@ fn row(job: &JobRecord, now: Timestamp) -> Row {
         _ => end,
     };
     Row {
-        id: job.id.0,
+        id: job.id,
         mark: mark::job(job),
-        kind: job.kind.to_string(),
-        queue: job.queue.to_string(),
+        kind: job.kind.clone(),
+        queue: job.queue.clone(),
         note: brief(error.or(job.reason.as_deref()).unwrap_or_default(), 140),
         attempt: match job.attempt {
             0 => "–".into(),
-            n => format!("{n} of {}", job.max_attempts + job.raised),
+            n => format!("{n} of {}", job.max_attempts),
         },
         at,
         took: took.map_or("–".into(), |from| views::length(&time::since(from, end))),
     }
 }
 
-/// The filter of an address; None when it names something that is not there.
-async fn filter(caller: &Caller, asked: &Asked) -> Result<Option<JobFilter>> {
-    let given = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
-    let mut filter = JobFilter {
+/// What the address asks for, as the API would be asked for it.
+fn query(asked: &Asked) -> JobQuery {
+    let given = |text: &String| Some(text.clone());
+    JobQuery {
+        state: given(&asked.state),
         kind: given(&asked.kind),
         queue: given(&asked.queue),
+        schedule: given(&asked.schedule),
+        batch: given(&asked.batch),
         key: given(&asked.key),
-        error_class: given(&asked.class),
-        ..JobFilter::default()
-    };
-    if !asked.state.is_empty() {
-        filter.states = vec![asked.state.parse().map_err(|e| Problem::invalid("state", e))?];
+        error: given(&asked.class),
+        ..JobQuery::default()
     }
-    if !asked.batch.is_empty() {
-        let Ok(batch) = asked.batch.parse() else { return Ok(None) };
-        filter.batch = Some(BatchId(batch));
+}
+
+/// The jobs of an address; none when it names a schedule that is not there any more.
+async fn page(caller: &Caller, asked: &Asked, before: Option<JobId>) -> Result<Page<JobView>> {
+    match query(asked).filter(caller).await {
+        Ok(filter) => jobs::list(caller, &filter, before, listing::ROWS).await,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND.as_u16() => {
+            Ok(Page::new(vec![], None::<JobId>))
+        }
+        Err(problem) => Err(problem),
     }
-    if !asked.schedule.is_empty() {
-        let store = caller.client().store();
-        let Some(found) = store.schedule(caller.project_id(), &asked.schedule).await? else {
-            return Ok(None);
-        };
-        filter.schedule = Some(found.id);
-    }
-    Ok(Some(filter))
 }
 
 fn tabs(asked: &Asked, counts: &[(String, String, JobState, u64)]) -> Vec<Tab> {
@@ -213,15 +211,10 @@ pub async fn show(
 ) -> Result<Response> {
     caller.may(Right::Read)?;
     let frame = Frame::of(&web, &headers, "Jobs", "jobs", &caller)?;
-    let (store, project) = (caller.client().store(), caller.project_id());
-    let counts = store.counts(project).await?;
-    let before = asked.before.parse().ok().map(JobId);
-    let (mut rows, mut next) = (Vec::new(), None);
-    if let Some(filter) = filter(&caller, &asked).await? {
-        let page = store.jobs(project, &filter, before, ROWS).await?;
-        rows = page.rows.iter().map(|job| row(job, web.now())).collect();
-        next = page.next;
-    }
+    let counts = jobs::counts(&caller).await?;
+    let before = listing::before::<JobId>(&asked.before)?;
+    let page = page(&caller, &asked, before).await?;
+    let rows = page.items.iter().map(|job| row(job, web.now())).collect();
     let chips = asked
         .terms()
         .into_iter()
@@ -233,7 +226,7 @@ pub async fn show(
         chips: chips.collect(),
         kinds: choices(counts.iter().map(|r| &r.1).collect(), &asked.kind, "Any kind"),
         queues: choices(counts.iter().map(|r| &r.0).collect(), &asked.queue, "Any queue"),
-        older: next.map(|id| asked.with(&[("before", &id.to_string())])),
+        older: page.next.map(|id| asked.with(&[("before", &id)])),
         newest: before.map(|_| asked.with(&[])),
         done: done(&asked),
         here: asked.with(&[]),
@@ -270,12 +263,12 @@ pub async fn bulk(
     // Only ever this list: what follows the question mark is taken apart and encoded anew.
     let terms: Asked = back
         .split_once('?')
-        .and_then(|(_, q)| Query::try_from_uri(&query(q)).ok())
+        .and_then(|(_, q)| Query::try_from_uri(&address(q)).ok())
         .map_or_else(Asked::default, |Query(a)| a);
     let to = terms.with(&[("done", &verb), ("n", &changed.to_string())]);
     Ok(frame::redirect(&web, &format!("/p/{}/{to}", segment(&project))))
 }
 
-fn query(text: &str) -> http::Uri {
+fn address(text: &str) -> http::Uri {
     format!("/?{text}").parse().unwrap_or_default()
 }

@@ -153,14 +153,14 @@ async fn jobs(caller: &Caller, name: &str, zone: &str, now: Timestamp) -> Result
     let (store, project) = (caller.client().store(), caller.project_id());
     let Some(record) = store.schedule(project, name).await? else { return Ok(vec![]) };
     let filter = JobFilter { schedule: Some(record.id), ..JobFilter::default() };
-    let page = store.jobs(project, &filter, None, ROWS).await?;
-    let row = |job: mainspring_core::job::JobRecord| {
+    let page = crate::jobs::list(caller, &filter, None, ROWS).await?;
+    let row = |job: crate::jobs::JobView| {
         let end = job.finished_at.unwrap_or(now);
         let late = job.scheduled_for.zip(job.started_at).map(|(due, began)| time::since(due, began));
         let late = late.filter(|d| *d > Duration::from_secs(5)).map(|d| format!("began {} late", length(&d)));
         let error = job.error.as_ref().map(|e| crate::views::brief(&e.message, 120));
         JobRow {
-            id: job.id.0,
+            id: job.id,
             mark: mark::job(&job),
             fire: job.scheduled_for.map_or("by hand".into(), |at| wall(zone, at)),
             at: job.started_at.unwrap_or(job.run_at),
@@ -168,7 +168,7 @@ async fn jobs(caller: &Caller, name: &str, zone: &str, now: Timestamp) -> Result
             note: error.or(late).unwrap_or_default(),
         }
     };
-    Ok(page.rows.into_iter().map(row).collect())
+    Ok(page.items.into_iter().map(row).collect())
 }
 
 async fn lost(caller: &Caller, name: &str, zone: &str, now: Timestamp) -> Result<Vec<Lost>> {
