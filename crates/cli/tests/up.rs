@@ -319,5 +319,5 @@ fn a_restored_backup_accounts_for_the_fires_it_did_not_see() {
     let coalesced: u64 =
         told.iter().filter(|row| row["outcome"] == "coalesced").filter_map(|row| row["count"].as_u64()).sum();
     assert!(coalesced >= (undone.len() - before.len()) as u64 - 1, "{shown:#}");
-    assert!(place.ok(&["doctor", "--deep"]).contains("0 differences"));
+    assert!(place.call(&["doctor", "--deep"]).out.contains("0 differences found"));
 }

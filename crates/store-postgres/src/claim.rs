@@ -425,6 +425,7 @@ impl Inner {
         for row in &ended {
             let (id, route): (i64, i32) = (row.get(0), row.get(1));
             let route = self.route_of(route).await?;
+            fx.cancelled.push(id);
             fx.figures.moved(route.id, from, JobState::Cancelled, 1);
             let told = event::of_cancelled(mainspring_core::JobId(id), &route.kind, &route.queue, &reason);
             fx.events.push((route.project, if let Some(actor) = actor { told.by(actor) } else { told }));

@@ -132,7 +132,6 @@ impl Inner {
                 list.sort_unstable();
                 let from = rows::code(*state, JobState::from_code)?;
                 self.end_waiting(conn, now, list, from, reason, actor, fx).await?;
-                fx.cancelled.extend_from_slice(list);
                 done.extend(list.iter().copied().map(JobId));
             }
             left.retain(|id| !done.contains(&JobId(*id)));

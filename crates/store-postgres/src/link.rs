@@ -271,7 +271,8 @@ fn distrusted(error: &tokio_postgres::Error) -> Option<&'static str> {
     let io = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     match io.and_then(|e| e.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(why)) => Some(match why {
-            rustls::CertificateError::UnknownIssuer => {
+            // Of another authority with the same name: its signature does not fit.
+            rustls::CertificateError::UnknownIssuer | rustls::CertificateError::BadSignature => {
                 "name the file of the authority that signed it: sslrootcert=FILE"
             }
             rustls::CertificateError::NotValidForName

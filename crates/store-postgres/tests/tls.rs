@@ -59,7 +59,7 @@ impl Certificates {
     /// An authority: `NAME.crt` and `NAME.key`.
     fn authority(&self, name: &str) {
         self.openssl(&format!(
-            "req -x509 -config config -extensions authority -newkey ec -pkeyopt \
+            "req -x509 -config config -subj /CN={name} -extensions authority -newkey ec -pkeyopt \
              ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout {name}.key -out {name}.crt"
         ));
     }
