@@ -59,6 +59,9 @@ pub enum Command {
     /// Processes that run jobs
     #[command(subcommand)]
     Node(NodeCommand),
+    /// What owns schedules, queues and jobs: list, create, rename, archive
+    #[command(subcommand)]
+    Project(crate::commands::project::ProjectCommand),
     /// Values that jobs name instead of holding them: set, list, delete
     #[command(subcommand)]
     Secret(crate::commands::secret::SecretCommand),

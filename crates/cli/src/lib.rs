@@ -192,6 +192,7 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Queue(c) => commands::queue::run(app, c).await?,
         Command::Batch(c) => commands::batch::run(app, c).await?,
         Command::Node(c) => commands::node::run(app, c).await?,
+        Command::Project(c) => commands::project::run(app, c).await?,
         Command::Secret(c) => commands::secret::run(app, c).await?,
         Command::Cron(c) => return commands::cron::run(app, c).await,
         Command::Stats(args) => commands::stats::run(app, args).await?,

@@ -43,6 +43,15 @@ function tick() {
 }
 setInterval(tick, 1000);
 
+// The exact time of each, in the zone that the viewer has set.
+function inZone() {
+  const timeZone = root.dataset.zone;
+  if (!timeZone || timeZone === "utc") return;
+  const form = new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short", timeStyle: "medium" });
+  for (const t of all("time[data-rel]")) t.title = `${form.format(new Date(t.dateTime))} ${timeZone}`;
+}
+inZone();
+
 // Live: regions follow the same page as the server draws it now. What is under the pointer, has the
 // focus, a choice or a selection stays as it is until that is over.
 const words = { live: "Live", paused: "Paused", disconnected: "Offline" };

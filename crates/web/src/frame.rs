@@ -52,6 +52,8 @@ pub struct Frame {
     pub person: Option<String>,
     /// `light`, `dark`, or empty: as the system says.
     pub theme: String,
+    /// The zone in which the script shows times: an IANA name, or `utc`.
+    pub zone: String,
     /// The server's time, for the script that counts.
     pub now: Timestamp,
     /// The version shown.
@@ -78,6 +80,12 @@ pub fn theme(headers: &HeaderMap) -> String {
     theme.unwrap_or_default().to_owned()
 }
 
+/// Whether this browser has a choice of its own.
+fn theme_named(headers: &HeaderMap) -> bool {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+    all.flat_map(|line| line.split(';')).any(|pair| pair.trim().starts_with("theme="))
+}
+
 impl Frame {
     /// The frame of a page outside of all projects.
     pub fn outside(web: &Web, headers: &HeaderMap, title: &str) -> Frame {
@@ -88,6 +96,7 @@ impl Frame {
             place: "",
             person: None,
             theme: theme(headers),
+            zone: "utc".to_owned(),
             now: web.now(),
             version: web.config().version,
             may_change: false,
@@ -102,7 +111,15 @@ impl Frame {
 
     /// The same for a person who is signed in.
     pub fn of_person(web: &Web, headers: &HeaderMap, title: &str, session: &Session) -> Frame {
-        Frame { person: Some(session.name.clone()), ..Frame::outside(web, headers, title) }
+        let outside = Frame::outside(web, headers, title);
+        let settings = &session.settings.0;
+        // What somebody chose in this browser goes before what they chose for all.
+        let theme = match &settings.theme {
+            Some(theme) if !theme_named(headers) => theme.clone(),
+            _ => outside.theme.clone(),
+        };
+        let zone = settings.zone.clone().unwrap_or_else(|| outside.zone.clone());
+        Frame { person: Some(session.name.clone()), theme, zone, ..outside }
     }
 
     /// The frame of a page in a project.

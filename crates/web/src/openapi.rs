@@ -4,7 +4,8 @@
 
 use crate::state::Web;
 use crate::{
-    audit, batches, events, jobs, keys, members, nodes, problem, projects, queues, schedules, stats,
+    audit, batches, events, invitations, jobs, keys, members, nodes, problem, projects, queues, schedules,
+    secrets, stats,
 };
 use axum::Router;
 use axum::response::IntoResponse;
@@ -44,7 +45,9 @@ pub fn api() -> OpenApiRouter<Web> {
         .merge(events::api::routes())
         .merge(audit::api::routes())
         .merge(keys::api::routes())
-        .merge(members::api::routes());
+        .merge(members::api::routes())
+        .merge(invitations::api::routes())
+        .merge(secrets::api::routes());
     OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, all)
 }
 
@@ -97,6 +100,10 @@ fn name_parts(path: &str, operation: &mut Map<String, Value>) {
 /// A session does as well as a key.
 fn say_who(operation: &mut Map<String, Value>) {
     if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
+        // Some things are for people alone.
+        if ways.first().is_some_and(|way| way.get("session").is_some()) {
+            return;
+        }
         let rights = ways.first().map_or(json!([]), |way| way["key"].clone());
         ways.push(json!({ "session": rights }));
     }

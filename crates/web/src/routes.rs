@@ -2,7 +2,8 @@
 
 use crate::state::Web;
 use crate::{
-    assets, audit, batches, health, jobs, nodes, openapi, overview, people, queues, schedules, settings,
+    assets, audit, batches, health, invitations, jobs, nodes, openapi, overview, people, projects, queues,
+    schedules, settings,
 };
 use axum::Router;
 
@@ -10,7 +11,8 @@ use axum::Router;
 pub fn all() -> Router<Web> {
     let (api, _) = openapi::api().split_for_parts();
     let api = api.merge(openapi::routes()).merge(health::routes());
-    api.merge(people::routes()).merge(pages()).merge(assets::routes())
+    let people = people::routes().merge(projects::pages::routes()).merge(invitations::pages::routes());
+    api.merge(people).merge(pages()).merge(assets::routes())
 }
 
 /// The pages of a project.

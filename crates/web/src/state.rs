@@ -1,8 +1,10 @@
 //! What all requests share.
 
+use crate::access::{Gate, Share};
 use crate::accounts;
 use jiff::Timestamp;
 use mainspring::Client;
+use mainspring::secrets::Vault;
 use mainspring_core::StoreError;
 use mainspring_core::tables::Tables;
 use std::net::SocketAddr;
@@ -17,13 +19,20 @@ pub struct Config {
     /// The address people use, when it is not the one listened on: behind a proxy, with a path.
     /// Without a slash at the end.
     pub public_url: Option<String>,
+    /// How much one project may ask of this server.
+    pub share: Share,
     /// The version shown.
     pub version: &'static str,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { listen: ([127, 0, 0, 1], 8420).into(), public_url: None, version: env!("CARGO_PKG_VERSION") }
+        Config {
+            listen: ([127, 0, 0, 1], 8420).into(),
+            public_url: None,
+            share: Share::default(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 }
 
@@ -35,6 +44,8 @@ struct Inner {
     client: Client,
     tables: Arc<dyn Tables>,
     config: Config,
+    vault: Vault,
+    gate: Gate,
     closing: watch::Sender<bool>,
 }
 
@@ -46,7 +57,8 @@ impl Web {
             text: "this store has no tables for accounts".into(),
         })?;
         accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
-        Ok(Web(Arc::new(Inner { client, tables, config, closing: watch::Sender::new(false) })))
+        let (vault, gate) = (client.vault(), Gate::new(config.share));
+        Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, closing: watch::Sender::new(false) })))
     }
 
     /// A client that signs as the server itself; see [`crate::access::Caller::client`] for a person's.
@@ -57,6 +69,23 @@ impl Web {
     /// The door to accounts and whatever else the server keeps.
     pub fn tables(&self) -> &dyn Tables {
         &*self.0.tables
+    }
+
+    /// The sealed secrets of projects.
+    pub fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    /// What keeps one project from taking the server from the others.
+    pub fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    /// The address people type, without a slash at the end.
+    pub fn address(&self) -> String {
+        let config = &self.0.config;
+        let scheme = if self.secure() { "https" } else { "http" };
+        config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen))
     }
 
     /// How it is set up.

@@ -12,6 +12,7 @@ pub mod import;
 pub mod job;
 pub mod job_show;
 pub mod node;
+pub mod project;
 pub mod queue;
 pub mod schedule;
 pub mod schedule_show;

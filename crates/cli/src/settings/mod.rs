@@ -122,6 +122,8 @@ pub struct Settings {
     pub listen_given: bool,
     /// The address people use, if it is another.
     pub public_url: Option<String>,
+    /// What one project may ask of the server.
+    pub share: mainspring_web::access::Share,
     /// What is kept how long.
     pub sweep: SweepPolicy,
     /// Command jobs.
@@ -282,6 +284,10 @@ fn typed(
         listen: text("listen").parse().ok(),
         listen_given: *find("listen").1 != Origin::Default,
         public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
+        share: mainspring_web::access::Share {
+            per_second: int("requests.per_second") as u32,
+            at_once: int("requests.at_once") as u32,
+        },
         sweep: SweepPolicy {
             jobs: Retention {
                 completed: duration("retention.completed"),

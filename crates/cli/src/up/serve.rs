@@ -48,8 +48,12 @@ pub async fn start(settings: &Settings, client: &Client) -> Result<Served> {
             return Err(error.at("listen").hint("another address with --listen, or --listen off"));
         }
     };
-    let config =
-        Config { listen: bound.address, public_url: settings.public_url.clone(), ..Config::default() };
+    let config = Config {
+        listen: bound.address,
+        public_url: settings.public_url.clone(),
+        share: settings.share,
+        ..Config::default()
+    };
     let url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", bound.address));
     let web = Web::open(client.clone(), config).await?;
     let lines = told(&web, &bound, &url).await?;

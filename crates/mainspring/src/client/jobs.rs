@@ -169,7 +169,9 @@ impl Client {
         let reason = limits::cut(reason, limits::NOTE);
         let mut steps = Steps::new(filter, told);
         while let Some(bulk) = steps.next() {
-            steps.did(self.store.cancel_jobs(self.now(), self.project, bulk, &reason, &self.actor).await?);
+            steps.did(
+                self.store.cancel_jobs(self.now(), self.project, bulk, &reason, &self.signature()).await?,
+            );
         }
         Ok(steps.changed)
     }
@@ -190,7 +192,7 @@ impl Client {
     ) -> Result<Vec<JobId>> {
         let mut steps = Steps::new(filter, told);
         while let Some(bulk) = steps.next() {
-            steps.did(self.store.retry_jobs(self.now(), self.project, bulk, &self.actor).await?);
+            steps.did(self.store.retry_jobs(self.now(), self.project, bulk, &self.signature()).await?);
         }
         Ok(steps.changed)
     }

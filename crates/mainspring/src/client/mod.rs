@@ -16,6 +16,7 @@ pub use schedules::{BackfillFire, BackfillPreview};
 use crate::clock::{Clock, SystemClock};
 use crate::registry::Registry;
 use jiff::Timestamp;
+use mainspring_core::event::{NewEvent, signed};
 use mainspring_core::ids::ProjectId;
 use mainspring_core::store::Store;
 use mainspring_core::tables::Tables;
@@ -29,6 +30,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     project: ProjectId,
     actor: Arc<str>,
+    from: Option<Arc<str>>,
 }
 
 impl Client {
@@ -40,6 +42,7 @@ impl Client {
             clock: Arc::new(SystemClock::new()),
             project: ProjectId::DEFAULT,
             actor: "client".into(),
+            from: None,
         }
     }
 
@@ -73,6 +76,27 @@ impl Client {
     pub fn acting_as(mut self, actor: &str) -> Client {
         self.actor = mainspring_core::limits::cut(actor, mainspring_core::limits::NAME).into();
         self
+    }
+
+    /// The same, acting from this network address: events of its acts tell it.
+    pub fn acting_from(mut self, address: &str) -> Client {
+        self.from = Some(mainspring_core::limits::cut(address, mainspring_core::limits::NAME).into());
+        self
+    }
+
+    /// Who signs, and from where, as [`mainspring_core::event::NewEvent::by`] takes it.
+    pub fn signature(&self) -> String {
+        match &self.from {
+            Some(from) => signed(&self.actor, from),
+            None => self.actor.to_string(),
+        }
+    }
+
+    /// Tells of an act that no other call tells of, after it: what it made stands by itself, and an
+    /// act is told once however often it is looked at.
+    pub async fn tell(&self, name: &str, subject: String, data: serde_json::Value) -> Result<()> {
+        let event = NewEvent::new(name, subject, data).by(&self.signature());
+        Ok(self.store.record(self.now(), self.project, event).await?)
     }
 
     /// The project.

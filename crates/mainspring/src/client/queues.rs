@@ -18,7 +18,7 @@ impl Client {
             mainspring_core::job::check_name(queue).map_err(|e| ClientError::invalid("queue", e))?;
         }
         settings.check().map_err(|(field, text)| ClientError::invalid(field, text))?;
-        Ok(self.store.set_queue(self.now(), self.project, queue, settings, &self.actor).await?)
+        Ok(self.store.set_queue(self.now(), self.project, queue, settings, &self.signature()).await?)
     }
 
     /// Changes what is set on a queue, keeping the rest.

@@ -64,12 +64,12 @@ impl Client {
             after_completion: spec.trigger.delay(),
             source: source.to_owned(),
         };
-        Ok(self.store.put_schedule(now, self.project, put, &self.actor).await?)
+        Ok(self.store.put_schedule(now, self.project, put, &self.signature()).await?)
     }
 
     /// Deletes a schedule; its jobs stay.
     pub async fn delete_schedule(&self, name: &str) -> Result<()> {
-        Ok(self.store.delete_schedule(self.now(), self.project, name, &self.actor).await?)
+        Ok(self.store.delete_schedule(self.now(), self.project, name, &self.signature()).await?)
     }
 
     /// From now on its fires are skipped (and recorded so), until it is resumed or `until`.
@@ -80,12 +80,12 @@ impl Client {
         note: Option<&str>,
     ) -> Result<()> {
         let pause = self.pause(until, note)?;
-        Ok(self.store.pause_schedule(self.now(), self.project, name, Some(pause), &self.actor).await?)
+        Ok(self.store.pause_schedule(self.now(), self.project, name, Some(pause), &self.signature()).await?)
     }
 
     /// Ends a schedule's pause.
     pub async fn resume_schedule(&self, name: &str) -> Result<()> {
-        Ok(self.store.pause_schedule(self.now(), self.project, name, None, &self.actor).await?)
+        Ok(self.store.pause_schedule(self.now(), self.project, name, None, &self.signature()).await?)
     }
 
     /// A schedule as it stands, with its rule.
@@ -110,7 +110,9 @@ impl Client {
     pub async fn run_now(&self, name: &str) -> Result<Enqueued> {
         let (record, spec) = self.schedule(name).await?;
         let job = self.job_of_schedule(&spec, record.id, None);
-        self.enqueue_raw(NewJob { run_at: None, origin: Origin::Manual, ..job }).await
+        let made = self.enqueue_raw(NewJob { run_at: None, origin: Origin::Manual, ..job }).await?;
+        self.tell("schedule.run", format!("schedule/{name}"), serde_json::json!({ "job": made.id })).await?;
+        Ok(made)
     }
 
     /// What a backfill of the fires in `[from, until)` would do. `again` names the states in which a
@@ -153,7 +155,10 @@ impl Client {
         }
         let label = limits::cut(&format!("backfill {name} {from} {until}"), limits::NAME);
         let batch = NewBatch { name: label, follow_up: None, parent: None, sealed: true };
-        Ok(Some(self.open_batch(batch, jobs).await?))
+        let (batch, jobs) = self.open_batch(batch, jobs).await?;
+        let data = serde_json::json!({ "batch": batch, "jobs": jobs.len(), "first": from, "until": until });
+        self.tell("schedule.backfilled", format!("schedule/{name}"), data).await?;
+        Ok(Some((batch, jobs)))
     }
 
     async fn look_back(

@@ -5,23 +5,29 @@
 //! it did not exist. Pages without a project take a [`Person`].
 
 pub mod cookies;
+mod gate;
 mod may;
 mod token;
 
 pub use cookies::{cleared, of_session, read as read_cookie};
+pub use gate::{Gate, Permit, Share};
 pub use may::{MayChange, MayManage, MayRead, MayRun, MaySee};
 pub use token::{Hash, Secret, hash, random, same};
 
 use crate::accounts::{self, Key, Session};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
 use http::request::Parts;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use mainspring::Client;
 use mainspring_core::ProjectId;
+use mainspring_core::code::Code;
+use mainspring_core::event::NewEvent;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// What a caller may be allowed to do.
 #[derive(
@@ -140,9 +146,51 @@ pub struct Caller {
     pub project: String,
     rights: BTreeSet<Right>,
     client: Client,
+    /// Counts as long as somebody holds it: see [`Gate`].
+    _permit: Arc<Permit>,
+}
+
+/// The network address a request comes from.
+#[derive(Clone, Debug)]
+pub struct Whence(pub String);
+
+impl Whence {
+    fn of(parts: &Parts) -> Whence {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Whence(peer.map_or_else(|| "unknown".to_owned(), |c| c.0.ip().to_canonical().to_string()))
+    }
+}
+
+impl FromRequestParts<Web> for Whence {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Web) -> Result<Whence, Self::Rejection> {
+        Ok(Whence::of(parts))
+    }
+}
+
+/// Refuses to change what an archived project owns; taking it out of the archive is the exception, and
+/// archiving it again (which finishes what was interrupted) the other.
+async fn check_archived(parts: &Parts, web: &Web, project: ProjectId, name: &str) -> Result<()> {
+    let path = parts.uri.path().trim_end_matches('/');
+    if safe(&parts.method) || path.ends_with("/restore") || path.ends_with("/archive") {
+        return Ok(());
+    }
+    if crate::projects::kept(web, project).await?.archived_at.is_none() {
+        return Ok(());
+    }
+    let text = format!(
+        "the project {name} is archived; restore it first (its settings, or mainspring project restore {name})"
+    );
+    Err(Problem::new(StatusCode::CONFLICT, Code::CONFLICT, text))
 }
 
 impl Caller {
+    /// An event that tells of an act of theirs: who, from where.
+    pub fn act(&self, name: &str, subject: String, data: serde_json::Value) -> NewEvent {
+        NewEvent::new(name, subject, data).by(&self.client.signature())
+    }
+
     /// Refuses unless the caller has the right.
     pub fn may(&self, right: Right) -> Result<()> {
         if self.has(right) {
@@ -260,18 +308,24 @@ impl FromRequestParts<Web> for Caller {
         if let Some(token) = bearer(parts) {
             let key = accounts::key(web, token).await?.ok_or_else(Problem::sign_in)?;
             let (project, _) = known.filter(|(id, _)| *id == key.project).ok_or_else(unknown)?;
+            let permit = Arc::new(web.gate().enter(web.now(), project)?);
+            check_archived(parts, web, project, &name).await?;
             let client = web.client().clone().in_project(project).acting_as(&format!("key/{}", key.name));
             return Ok(Caller {
                 via: Via::Key(key.id, key.queues),
                 project: name,
                 rights: key.rights,
-                client,
+                client: client.acting_from(&Whence::of(parts).0),
+                _permit: permit,
             });
         }
         let session = session(parts, web).await?;
         let (project, _) = known.ok_or_else(unknown)?;
         let rights = accounts::rights(web, &session, project).await?.ok_or_else(unknown)?;
+        let permit = Arc::new(web.gate().enter(web.now(), project)?);
+        check_archived(parts, web, project, &name).await?;
         let client = web.client().clone().in_project(project).acting_as(&session.email);
-        Ok(Caller { via: Via::Session(session), project: name, rights, client })
+        let client = client.acting_from(&Whence::of(parts).0);
+        Ok(Caller { via: Via::Session(session), project: name, rights, client, _permit: permit })
     }
 }

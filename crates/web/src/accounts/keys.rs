@@ -5,8 +5,9 @@ use crate::access::{Hash, Right, Secret, hash, same};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use jiff::Timestamp;
-use mainspring_core::tables::{At, Statement, TablesError};
-use mainspring_core::{ProjectId, time};
+use mainspring_core::event::NewEvent;
+use mainspring_core::tables::{At, Statement, TablesError, Write};
+use mainspring_core::{ProjectId, limits, time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -128,8 +129,11 @@ pub async fn key_list(web: &Web, project: ProjectId) -> Result<Vec<Key>> {
     Ok(rows.into_iter().map(Row::key).collect())
 }
 
-/// Makes a key; its text is told this once.
+/// Makes a key; its text is told this once. `by` may be signed with an address.
 pub async fn make_key(web: &Web, project: ProjectId, by: &str, new: &NewKey) -> Result<(i64, String)> {
+    let data = serde_json::json!({ "rights": new.rights, "expires_at": new.expires_at });
+    let event = NewEvent::new("key.made", format!("key/{}", limits::cut(&new.name, 300)), data).by(by);
+    let by = event.actor.clone().unwrap_or_default();
     mainspring_core::job::check_name(&new.name).map_err(|text| Problem::invalid("name", text))?;
     for queue in &new.queues {
         mainspring_core::job::check_name(queue).map_err(|text| Problem::invalid("queues", text))?;
@@ -156,28 +160,32 @@ pub async fn make_key(web: &Web, project: ProjectId, by: &str, new: &NewKey) -> 
         .bind(by)
         .bind(web.now())
         .bind(new.expires_at);
-    let mut written = web.tables().write(statement.into()).await.map_err(|e| {
-        match e.is_taken("web_keys", &["project", "name"]) {
+    let write = Write::new().then(statement).tell(web.now(), project, event);
+    let mut written =
+        web.tables().write(write).await.map_err(|e| match e.is_taken("web_keys", &["project", "name"]) {
             true => Problem::from(TablesError::from(mainspring_core::StoreError::Conflict(format!(
                 "there is a key {} already; revoke it or take another name",
                 new.name
             )))),
             false => e.into(),
-        }
-    })?;
+        })?;
     let id: i64 = written.rows.swap_remove(0).one()?;
     let text = secret.reveal();
     Ok((id, format!("{PREFIX}_{id}_{text}_{}", check_sum(id, text))))
 }
 
 /// Ends a key. Its name is free again.
-pub async fn revoke_key(web: &Web, project: ProjectId, id: i64) -> Result<()> {
+pub async fn revoke_key(web: &Web, project: ProjectId, id: i64, by: &str) -> Result<()> {
+    let name = Statement::new("SELECT name FROM web_keys WHERE id = ?1 AND project = ?2");
+    let name: Option<String> = web.tables().read(name.bind(id).bind(project)).await?.optional()?;
+    let name = name.ok_or_else(|| Problem::not_found("key", id))?;
+    let event = NewEvent::new("key.revoked", format!("key/{name}"), serde_json::json!({})).by(by);
     let statement = Statement::new(
         "UPDATE web_keys SET revoked_at = ?3, name = name || ' (revoked ' || id || ')'
          WHERE id = ?1 AND project = ?2 AND revoked_at IS NULL",
     );
     let statement = statement.bind(id).bind(project).bind(web.now()).expect_rows(1);
-    match web.tables().write(statement.into()).await {
+    match web.tables().write(Write::new().then(statement).tell(web.now(), project, event)).await {
         Ok(_) => Ok(()),
         Err(TablesError::Unexpected { .. }) => Err(Problem::not_found("key", id)),
         Err(e) => Err(e.into()),

@@ -5,6 +5,7 @@ use crate::access::{Right, Role};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use mainspring_core::ProjectId;
+use mainspring_core::event::NewEvent;
 use mainspring_core::tables::{At, Statement, TablesError, Write};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -54,12 +55,26 @@ pub async fn set_member(
     role: Role,
     payloads: bool,
 ) -> Result<()> {
+    change_member(web, project, member, role, payloads, None).await
+}
+
+/// The same, and tells of it.
+pub async fn change_member(
+    web: &Web,
+    project: ProjectId,
+    member: i64,
+    role: Role,
+    payloads: bool,
+    event: Option<NewEvent>,
+) -> Result<()> {
     let statement = Statement::new(
         "INSERT INTO web_members (project, member, role, payloads, since) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (project, member) DO UPDATE SET role = excluded.role, payloads = excluded.payloads",
     );
     let statement = statement.bind(project).bind(member).bind(role.as_str()).bind(payloads).bind(web.now());
-    match web.tables().write(Write::new().then(statement)).await {
+    let write = Write::new().then(statement);
+    let write = event.into_iter().fold(write, |write, event| write.tell(web.now(), project, event));
+    match web.tables().write(write).await {
         Ok(_) => Ok(()),
         Err(TablesError::Broken(_)) => Err(Problem::not_found("account", member)),
         Err(e) => Err(e.into()),
@@ -67,10 +82,10 @@ pub async fn set_member(
 }
 
 /// Takes a member out of a project.
-pub async fn remove_member(web: &Web, project: ProjectId, member: i64) -> Result<()> {
+pub async fn remove_member(web: &Web, project: ProjectId, member: i64, event: NewEvent) -> Result<()> {
     let statement = Statement::new("DELETE FROM web_members WHERE project = ?1 AND member = ?2");
     let statement = statement.bind(project).bind(member).expect_rows(1);
-    match web.tables().write(statement.into()).await {
+    match web.tables().write(Write::new().then(statement).tell(web.now(), project, event)).await {
         Ok(_) => Ok(()),
         Err(TablesError::Unexpected { .. }) => Err(Problem::not_found("member", member)),
         Err(e) => Err(e.into()),

@@ -9,7 +9,7 @@ use crate::access::{Hash, Secret, hash};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use jiff::Timestamp;
-use mainspring_core::tables::{At, Statement, Write};
+use mainspring_core::tables::{AsJson, At, Statement, Write};
 use mainspring_core::{limits, time};
 use serde::Deserialize;
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Session {
     pub name: String,
     /// Whether they see every project.
     pub admin: bool,
+    /// How pages are shown to them.
+    pub settings: AsJson<super::Settings>,
     /// When it was last used.
     pub seen_at: At,
     /// When it ends at the latest.
@@ -48,7 +50,7 @@ pub struct Session {
 pub async fn session(web: &Web, token: &str) -> Result<Option<Session>> {
     let now = web.now();
     let statement = Statement::new(
-        "SELECT s.token, s.member, u.email, u.name, u.admin, s.seen_at, s.ends_at
+        "SELECT s.token, s.member, u.email, u.name, u.admin, u.settings, s.seen_at, s.ends_at
          FROM web_sessions s JOIN web_users u ON u.id = s.member
          WHERE s.token = ?1 AND s.ends_at > ?2 AND s.seen_at > ?3 AND u.disabled_at IS NULL",
     );
@@ -73,18 +75,25 @@ pub async fn sign_in(web: &Web, email: &str, password: &str, from: &str, agent: 
     }
     let statement =
         Statement::new("SELECT id, password FROM web_users WHERE email = ?1 AND disabled_at IS NULL")
-            .bind(email);
+            .bind(email.as_str());
     let known: Option<(i64, String)> = web.tables().read(statement).await?.optional()?;
     let right = passwords::verify(password, known.as_ref().map(|(_, kept)| kept.clone())).await?;
+    let person = known.as_ref().map(|(id, _)| *id);
     let Some((id, _)) = known.filter(|_| right) else {
-        failed(web, now, &subjects).await?;
+        failed(web, now, &subjects, (person, &email, from)).await?;
         return Err(Problem::invalid("password", "address and password do not belong together"));
     };
-    begin(web, id, agent, &subjects).await
+    begin(web, id, agent, &subjects, Some((&email, from))).await
 }
 
 /// Begins a session of a person who has proved who they are.
-pub(super) async fn begin(web: &Web, id: i64, agent: &str, subjects: &[String]) -> Result<Secret> {
+pub(super) async fn begin(
+    web: &Web,
+    id: i64,
+    agent: &str,
+    subjects: &[String],
+    told: Option<(&str, &str)>,
+) -> Result<Secret> {
     let (now, token) = (web.now(), Secret::random()?);
     let mut write = Write::new().then(
         Statement::new(
@@ -101,6 +110,9 @@ pub(super) async fn begin(web: &Web, id: i64, agent: &str, subjects: &[String]) 
         write = write.then(Statement::new("DELETE FROM web_tries WHERE subject = ?1").bind(subject));
     }
     write = write.then(Statement::new("DELETE FROM web_sessions WHERE ends_at < ?1").bind(now));
+    if let Some((email, from)) = told {
+        write = super::tell(web, write, "person.signed_in", (Some(id), email, from)).await?;
+    }
     web.tables().write(write).await?;
     Ok(token)
 }
@@ -133,7 +145,12 @@ async fn wait_over(web: &Web, now: Timestamp, subject: &str) -> Result<()> {
     Ok(())
 }
 
-async fn failed(web: &Web, now: Timestamp, subjects: &[String]) -> Result<()> {
+async fn failed(
+    web: &Web,
+    now: Timestamp,
+    subjects: &[String],
+    who: (Option<i64>, &str, &str),
+) -> Result<()> {
     let mut write = Write::new();
     for subject in subjects {
         // A day later it is forgotten.
@@ -145,15 +162,60 @@ async fn failed(web: &Web, now: Timestamp, subjects: &[String]) -> Result<()> {
         let day_ago = time::minus(now, Duration::from_secs(86_400));
         write = write.then(statement.bind(subject).bind(now).bind(day_ago));
     }
+    let write = super::tell(web, write, "person.refused", who).await?;
     web.tables().write(write).await?;
     Ok(())
 }
 
 /// Ends a session.
-pub async fn end_session(web: &Web, token: &[u8]) -> Result<()> {
-    let statement = Statement::new("DELETE FROM web_sessions WHERE token = ?1").bind(token);
-    web.tables().write(statement.into()).await?;
+pub async fn end_session(web: &Web, token: &[u8], from: &str) -> Result<()> {
+    let whose = Statement::new(
+        "SELECT u.id, u.email FROM web_sessions s JOIN web_users u ON u.id = s.member WHERE s.token = ?1",
+    );
+    let whose: Option<(i64, String)> = web.tables().read(whose.bind(token)).await?.optional()?;
+    let Some((id, email)) = whose else { return Ok(()) };
+    let write = Write::new().then(Statement::new("DELETE FROM web_sessions WHERE token = ?1").bind(token));
+    let write = super::tell(web, write, "person.signed_out", (Some(id), &email, from)).await?;
+    web.tables().write(write).await?;
     Ok(())
+}
+
+/// A session of a person, as they see it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OpenSession {
+    /// The hash of its token.
+    pub token: Hash,
+    /// Since when.
+    pub created_at: At,
+    /// When it was last used, to a minute.
+    pub seen_at: At,
+    /// The browser.
+    pub agent: String,
+}
+
+impl OpenSession {
+    /// A name for it that opens nothing: the beginning of its token's hash.
+    pub fn id(&self) -> String {
+        self.token.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A person's sessions that have not ended, the last used first.
+pub async fn open_sessions(web: &Web, person: i64) -> Result<Vec<OpenSession>> {
+    let statement = Statement::new(
+        "SELECT token, created_at, seen_at, agent FROM web_sessions
+         WHERE member = ?1 AND ends_at > ?2 AND seen_at > ?3 ORDER BY seen_at DESC LIMIT 100",
+    );
+    let now = web.now();
+    let statement = statement.bind(person).bind(now).bind(time::minus(now, IDLE));
+    Ok(web.tables().read(statement).await?.into_typed()?)
+}
+
+/// Ends one session of a person.
+pub async fn end_one(web: &Web, session: &Session, id: &str, from: &str) -> Result<()> {
+    let found = open_sessions(web, session.member).await?.into_iter().find(|open| open.id() == id);
+    let found = found.ok_or_else(|| Problem::not_found("session", limits::cut(id, 40)))?;
+    end_session(web, &found.token.0, from).await
 }
 
 pub(super) fn end_others_statement(id: i64, keep: &[u8]) -> Statement {
@@ -161,8 +223,11 @@ pub(super) fn end_others_statement(id: i64, keep: &[u8]) -> Statement {
 }
 
 /// Ends all other sessions of a person.
-pub async fn end_others(web: &Web, session: &Session) -> Result<()> {
-    web.tables().write(end_others_statement(session.member, &session.token.0).into()).await?;
+pub async fn end_others(web: &Web, session: &Session, from: &str) -> Result<()> {
+    let write = Write::new().then(end_others_statement(session.member, &session.token.0));
+    let who = (Some(session.member), session.email.as_str(), from);
+    let write = super::tell(web, write, "person.sessions_ended", who).await?;
+    web.tables().write(write).await?;
     Ok(())
 }
 
@@ -181,7 +246,7 @@ pub(super) async fn begin_as_new(
     };
     let mut written = written.map_err(taken)?;
     let id: i64 = written.rows.swap_remove(0).one()?;
-    begin(web, id, agent, &[]).await
+    begin(web, id, agent, &[], None).await
 }
 
 pub(super) use users::insert as person;

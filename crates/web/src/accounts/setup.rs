@@ -5,6 +5,8 @@ use super::sessions;
 use crate::access::{Hash, Secret, hash, same};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
+use mainspring_core::ProjectId;
+use mainspring_core::event::{NewEvent, signed};
 use mainspring_core::tables::{Statement, Write};
 
 /// Whether there is no account yet.
@@ -46,7 +48,7 @@ pub async fn complete(
     email: &str,
     name: &str,
     password: &str,
-    agent: &str,
+    (from, agent): (&str, &str),
 ) -> Result<Secret> {
     check(web, token).await?;
     let person = sessions::person(web, email, name, password, true).await?;
@@ -54,5 +56,8 @@ pub async fn complete(
     let used = Statement::new("DELETE FROM web_facts WHERE name = 'setup' AND fact = ?1")
         .bind(hash(token))
         .expect_rows(1);
-    sessions::begin_as_new(web, person, |write: Write| write.then(used), agent).await
+    let event = NewEvent::new("person.first_account", format!("person/{email}"), serde_json::json!({}));
+    let event = event.by(&signed(email, from));
+    let rest = |write: Write| write.then(used).tell(web.now(), ProjectId::DEFAULT, event);
+    sessions::begin_as_new(web, person, rest, agent).await
 }

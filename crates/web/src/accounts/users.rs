@@ -3,7 +3,9 @@
 use super::passwords;
 use crate::problem::{Problem, Result};
 use crate::state::Web;
-use mainspring_core::tables::{At, Statement, Write};
+use mainspring_core::limits;
+use mainspring_core::tables::{AsJson, At, Statement, Write};
+use mainspring_core::zone::Zone;
 use serde::{Deserialize, Serialize};
 
 /// A person with an account.
@@ -69,8 +71,63 @@ pub async fn user(web: &Web, id: i64) -> Result<Option<User>> {
     Ok(web.tables().read(statement.bind(id)).await?.optional()?)
 }
 
+/// How pages are shown to a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// The zone of times: an IANA name; UTC when absent.
+    pub zone: Option<String>,
+    /// `light` or `dark`; as the system says when absent.
+    pub theme: Option<String>,
+}
+
+impl Settings {
+    /// Reads what was typed.
+    pub fn read(zone: &str, theme: &str) -> Result<Settings> {
+        let zone = match zone.trim() {
+            "" => None,
+            name => {
+                Some(Zone::get(name).map_err(|e| Problem::invalid("zone", e.to_string()))?.name().to_owned())
+            }
+        };
+        let theme = match theme {
+            "" | "auto" => None,
+            "light" | "dark" => Some(theme.to_owned()),
+            other => {
+                let text = format!("{:?} is none of: auto, light, dark", limits::cut(other, 40));
+                return Err(Problem::invalid("theme", text));
+            }
+        };
+        Ok(Settings { zone, theme })
+    }
+}
+
+/// Changes a person's name and how pages are shown to them.
+pub async fn change_settings(
+    web: &Web,
+    session: &super::Session,
+    name: &str,
+    settings: &Settings,
+    from: &str,
+) -> Result<()> {
+    let statement = Statement::new("UPDATE web_users SET name = ?2, settings = ?3 WHERE id = ?1");
+    let statement =
+        statement.bind(session.member).bind(read_name(name)?).bind(AsJson(settings)).expect_rows(1);
+    let who = (Some(session.member), session.email.as_str(), from);
+    let write = super::tell(web, Write::new().then(statement), "person.settings_changed", who).await?;
+    web.tables().write(write).await?;
+    Ok(())
+}
+
 /// Changes a password; every other session of the person ends.
-pub async fn change_password(web: &Web, id: i64, keep: &[u8], old: &str, new: &str) -> Result<()> {
+pub async fn change_password(
+    web: &Web,
+    session: &super::Session,
+    old: &str,
+    new: &str,
+    from: &str,
+) -> Result<()> {
+    let (id, keep) = (session.member, session.token.0.as_slice());
     let statement = Statement::new("SELECT password FROM web_users WHERE id = ?1").bind(id);
     let kept: Option<String> = web.tables().read(statement).await?.optional()?;
     if !passwords::verify(old, kept).await? {
@@ -85,6 +142,8 @@ pub async fn change_password(web: &Web, id: i64, keep: &[u8], old: &str, new: &s
                 .expect_rows(1),
         )
         .then(super::sessions::end_others_statement(id, keep));
+    let who = (Some(id), session.email.as_str(), from);
+    let write = super::tell(web, write, "person.password_changed", who).await?;
     web.tables().write(write).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Jobs as JSON.
 
 use super::{Act, BULK, BULK_MOST, BulkView, JobDetailView, JobQuery, JobView, LogView};
-use crate::access::{MayRead, MayRun, MaySee};
+use crate::access::{Caller, MayRead, MayRun, MaySee, Via};
 use crate::extract::{Json, MaybeJson, Path, Query};
 use crate::listing::{self, Page};
 use crate::problem::{Problem, Result};
@@ -165,6 +165,9 @@ async fn enqueue(
         job.unique = Some(Unique { key, period: Some(IDEMPOTENT), states: UniqueStates::ANY });
     }
     let made = caller.client().enqueue_raw(job).await?;
+    if !made.duplicate {
+        told(&caller, &[made.id]).await?;
+    }
     let status = if made.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(made.into())))
 }
@@ -195,7 +198,17 @@ async fn enqueue_many(caller: MayRun, Json(body): Json<ManyBody>) -> Result<(Sta
     let read = |(i, job): (usize, JobBody)| job.job(caller.client(), &format!("jobs[{i}]."));
     let jobs = body.jobs.into_iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
     let made = caller.client().enqueue_many(jobs).await?;
+    let new: Vec<JobId> = made.iter().filter(|e| !e.duplicate).map(|e| e.id).collect();
+    told(&caller, &new).await?;
     Ok((StatusCode::CREATED, Json(ManyView { items: made.into_iter().map(Into::into).collect() })))
+}
+
+/// What a person enqueues by hand is told. A program's key may enqueue thousands a second: there the
+/// jobs tell of themselves.
+async fn told(caller: &Caller, jobs: &[JobId]) -> Result<()> {
+    let (Some(first), Via::Session(_)) = (jobs.first(), &caller.via) else { return Ok(()) };
+    let data = serde_json::json!({ "jobs": jobs.len() });
+    Ok(caller.client().tell("job.enqueued", format!("job/{first}"), data).await?)
 }
 
 /// One job with its attempts, steps, progress, and why it stands where it stands. Payload, output and

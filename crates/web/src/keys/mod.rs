@@ -66,11 +66,11 @@ pub async fn make(web: &Web, caller: &Caller, new: &NewKey) -> Result<(i64, Stri
             right.as_str()
         )));
     }
-    accounts::make_key(web, caller.project_id(), caller.client().actor(), new).await
+    accounts::make_key(web, caller.project_id(), &caller.client().signature(), new).await
 }
 
 /// Ends a key.
 pub async fn revoke(web: &Web, caller: &Caller, id: i64) -> Result<()> {
     caller.may(Right::Manage)?;
-    accounts::revoke_key(web, caller.project_id(), id).await
+    accounts::revoke_key(web, caller.project_id(), id, &caller.client().signature()).await
 }

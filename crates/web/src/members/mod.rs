@@ -48,8 +48,13 @@ pub async fn list(web: &Web, caller: &Caller) -> Result<Vec<MemberView>> {
     Ok(accounts::members(web, caller.project_id()).await?.into_iter().map(MemberView::from).collect())
 }
 
+/// The caller's role in their project.
+pub async fn role_of(web: &Web, caller: &Caller) -> Result<Role> {
+    Ok(role_among(caller, &list(web, caller).await?))
+}
+
 /// The caller's role: keys that manage act as admins.
-fn role_of(caller: &Caller, members: &[MemberView]) -> Role {
+fn role_among(caller: &Caller, members: &[MemberView]) -> Role {
     match &caller.via {
         Via::Session(session) if session.admin => Role::Owner,
         Via::Session(session) => {
@@ -63,7 +68,7 @@ fn role_of(caller: &Caller, members: &[MemberView]) -> Role {
 fn check(caller: &Caller, members: &[MemberView], id: i64, to: Option<Role>) -> Result<()> {
     let was = members.iter().find(|m| m.id == id).map(|m| m.role);
     let touches_owner = was == Some(Role::Owner) || to == Some(Role::Owner);
-    if touches_owner && role_of(caller, members) < Role::Owner {
+    if touches_owner && role_among(caller, members) < Role::Owner {
         return Err(Problem::forbidden("owners are made and unmade by owners alone"));
     }
     let owners = members.iter().filter(|m| m.role == Role::Owner).count();
@@ -84,7 +89,10 @@ pub async fn set(web: &Web, caller: &Caller, id: i64, role: Role, payloads: bool
         return Err(Problem::not_found("member", id));
     }
     check(caller, &members, id, Some(role))?;
-    accounts::set_member(web, caller.project_id(), id, role, payloads).await?;
+    let whom = members.iter().find(|m| m.id == id).map_or_else(|| id.to_string(), |m| m.email.clone());
+    let data = serde_json::json!({ "role": role, "payloads": payloads });
+    let event = caller.act("member.changed", format!("member/{whom}"), data);
+    accounts::change_member(web, caller.project_id(), id, role, payloads, Some(event)).await?;
     let now = list(web, caller).await?;
     now.into_iter().find(|m| m.id == id).ok_or_else(|| Problem::not_found("member", id))
 }
@@ -92,6 +100,24 @@ pub async fn set(web: &Web, caller: &Caller, id: i64, role: Role, payloads: bool
 /// Takes a member out of the project.
 pub async fn remove(web: &Web, caller: &Caller, id: i64) -> Result<()> {
     caller.may(Right::Manage)?;
-    check(caller, &list(web, caller).await?, id, None)?;
-    accounts::remove_member(web, caller.project_id(), id).await
+    let members = list(web, caller).await?;
+    check(caller, &members, id, None)?;
+    take_out(web, caller, &members, id, "member.removed").await
+}
+
+async fn take_out(web: &Web, caller: &Caller, members: &[MemberView], id: i64, name: &str) -> Result<()> {
+    let whom = members.iter().find(|m| m.id == id).ok_or_else(|| Problem::not_found("member", id))?;
+    let event = caller.act(name, format!("member/{}", whom.email), serde_json::json!({ "role": whom.role }));
+    accounts::remove_member(web, caller.project_id(), id, event).await
+}
+
+/// Takes the caller out of the project, who needs no right for that; the last owner stays.
+pub async fn remove_self(web: &Web, caller: &Caller, id: i64) -> Result<()> {
+    let members = list(web, caller).await?;
+    let last = members.iter().filter(|m| m.role == Role::Owner).all(|m| m.id == id);
+    if last && members.iter().any(|m| m.id == id) {
+        let text = "you are the last owner; make somebody else an owner first, or archive the project";
+        return Err(Problem::new(StatusCode::CONFLICT, Code::CONFLICT, text));
+    }
+    take_out(web, caller, &members, id, "member.left").await
 }

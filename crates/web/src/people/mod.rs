@@ -2,19 +2,20 @@
 
 mod account;
 
-use crate::access::{Person, check_origin, cleared, of_session};
+use crate::access::Anyone;
+use crate::access::{Person, Whence, check_origin, cleared, of_session};
 use crate::accounts::{self, SESSION_LONGEST};
 use crate::frame::{self, Frame};
 use crate::problem::{Problem, Result};
+use crate::projects;
 use crate::state::Web;
 use askama::Template;
 use axum::Router;
-use axum::extract::{ConnectInfo, Form, Path, Query, Request, State};
+use axum::extract::{Form, Path, Query, Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderMap, header};
 use serde::Deserialize;
-use std::net::SocketAddr;
 
 /// Their routes.
 pub fn routes() -> Router<Web> {
@@ -44,7 +45,8 @@ struct SignInPage {
     problem: Option<Problem>,
 }
 
-fn agent(headers: &HeaderMap) -> String {
+/// The browser, as it calls itself.
+pub fn agent(headers: &HeaderMap) -> String {
     headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned()
 }
 
@@ -58,12 +60,11 @@ async fn home(State(web): State<Web>, person: Result<Person>) -> Result<Response
         Ok(person) => person,
         Err(_) => return Ok(frame::redirect(&web, "/sign-in")),
     };
-    for (id, name) in web.client().store().projects().await? {
-        if accounts::rights(&web, &session, id).await?.is_some() {
-            return Ok(frame::redirect(&web, &format!("/p/{}", frame::percent(&name))));
-        }
+    let own = projects::list(&web, &Anyone::Person(session)).await?;
+    match own.iter().find(|p| p.archived_at.is_none()) {
+        Some(first) => Ok(frame::redirect(&web, &format!("/p/{}", frame::segment(&first.name)))),
+        None => Ok(frame::redirect(&web, "/projects")),
     }
-    Err(Problem::forbidden("you belong to no project yet; ask an admin to invite you"))
 }
 
 async fn setup_page(
@@ -86,13 +87,20 @@ struct SetupForm {
 async fn setup(
     State(web): State<Web>,
     Path(token): Path<String>,
+    Whence(from): Whence,
     headers: HeaderMap,
     Form(form): Form<SetupForm>,
 ) -> Result<Response> {
     accounts::check_setup(&web, &token).await?;
-    let done =
-        accounts::complete_setup(&web, &token, &form.email, &form.name, &form.password, &agent(&headers))
-            .await;
+    let done = accounts::complete_setup(
+        &web,
+        &token,
+        &form.email,
+        &form.name,
+        &form.password,
+        (&from, &agent(&headers)),
+    )
+    .await;
     match done {
         Ok(secret) => Ok(signed_in(&web, secret.reveal(), "/")),
         Err(problem) if problem.field.is_some() => {
@@ -133,12 +141,11 @@ struct SignInForm {
 
 async fn sign_in(
     State(web): State<Web>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Whence(from): Whence,
     headers: HeaderMap,
     Form(form): Form<SignInForm>,
 ) -> Result<Response> {
     let next = frame::next_path(form.next.as_deref());
-    let from = from.ip().to_string();
     match accounts::sign_in(&web, &form.email, &form.password, &from, &agent(&headers)).await {
         Ok(secret) => Ok(signed_in(&web, secret.reveal(), &next)),
         Err(problem) if problem.status < 500 => {
@@ -156,11 +163,11 @@ async fn sign_in(
     }
 }
 
-async fn sign_out(State(web): State<Web>, request: Request) -> Result<Response> {
+async fn sign_out(State(web): State<Web>, Whence(from): Whence, request: Request) -> Result<Response> {
     let (parts, _) = request.into_parts();
     check_origin(&parts, &web)?;
     if let Some(token) = crate::access::read_cookie(&parts.headers) {
-        accounts::end_session(&web, &crate::access::hash(&token)).await?;
+        accounts::end_session(&web, &crate::access::hash(&token), &from).await?;
     }
     let mut response = frame::redirect(&web, "/sign-in");
     response.headers_mut().insert(header::SET_COOKIE, cleared(&web));

@@ -24,6 +24,8 @@ pub struct Line {
     pub text: String,
     /// Who did it.
     pub actor: Option<String>,
+    /// From which address.
+    pub from: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -38,9 +40,11 @@ pub fn line(event: &EventView, nodes: bool) -> Line {
         "job" => format!("{} {whose}", text("kind").unwrap_or("job")),
         "queue" if whose == "*" => "all queues".into(),
         "batch" => format!("batch {}", text("name").unwrap_or(whose)),
-        "queue" | "node" => format!("{what} {whose}"),
+        "queue" | "node" | "key" | "secret" | "project" => format!("{what} {whose}"),
+        "invitation" => format!("an invitation for {whose}"),
         _ => whose.to_owned(),
     };
+    let from = text("from").map(str::to_owned);
     let (mark, text) = told(name, &data);
     Line {
         id: event.id,
@@ -50,6 +54,7 @@ pub fn line(event: &EventView, nodes: bool) -> Line {
         path: path(what, whose, nodes),
         text,
         actor: event.actor.clone(),
+        from,
         at: event.at,
     }
 }
@@ -61,6 +66,7 @@ fn path(what: &str, whose: &str, nodes: bool) -> String {
         "queue" => format!("queues/{}", segment(whose)),
         "batch" => format!("batches/{}", segment(whose)),
         "node" if nodes => "nodes".into(),
+        "key" | "member" | "secret" | "project" | "invitation" => "settings".into(),
         _ => "audit?show=all".into(),
     }
 }
@@ -97,6 +103,10 @@ fn told(name: &str, data: &Value) -> (Mark, String) {
         "schedule.broken" => (mark("is-bad", "bad", "Broken"), "has a rule that cannot be read".into()),
         "batch.complete" => (mark("is-ok", "ok", "Complete"), "is complete".into()),
         "batch.partial" => (mark("is-warn", "part", "Partial"), "ended in part".into()),
+        "person.refused" => (mark("is-warn", "lock", "Refused"), "gave a wrong password".into()),
+        "person.signed_in" => (mark("is-ok", "lock", "Signed in"), "signed in".into()),
+        "person.signed_out" => (mark("is-idle", "lock", "Signed out"), "signed out".into()),
+        "person.first_account" => (mark("is-ok", "lock", "Made"), "made the first account".into()),
         "batch.failed" => (mark("is-bad", "bad", "Failed"), "failed".into()),
         other => {
             let verb = other.rsplit('.').next().unwrap_or(other).replace('_', " ");
@@ -106,6 +116,9 @@ fn told(name: &str, data: &Value) -> (Mark, String) {
                 "lost" => mark("is-bad", "warn", "Lost"),
                 "joined" => mark("is-ok", "node", "Joined"),
                 "deleted" => mark("is-idle", "x", "Deleted"),
+                "made" | "set" | "restored" => mark("is-ok", "plus", "Made"),
+                "removed" | "left" | "withdrawn" | "revoked" => mark("is-idle", "x", "Gone"),
+                "archived" => mark("is-warn", "pause", "Archived"),
                 "moved" => mark("is-warn", "globe", "Moved"),
                 _ => mark("is-idle", "pen", "Changed"),
             };

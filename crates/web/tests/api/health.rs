@@ -2,7 +2,6 @@
 
 use crate::support::World;
 use mainspring_core::job::JobState;
-use mainspring_core::store::Store;
 use mainspring_web::access::Right;
 use serde_json::json;
 

@@ -96,7 +96,7 @@ async fn a_stream_ends_with_the_key_it_was_opened_with() {
     pause(&world, "first").await;
     assert!(reader.next().await.is_some());
     let project = world.client.project();
-    mainspring_web::accounts::revoke_key(&world.web, project, id).await.unwrap();
+    mainspring_web::accounts::revoke_key(&world.web, project, id, "test").await.unwrap();
     // What happens from now on is not for it; within moments it is told so by the end.
     let ended =
         tokio::time::timeout(Duration::from_secs(8), async { while reader.next().await.is_some() {} }).await;

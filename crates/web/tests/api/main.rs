@@ -3,13 +3,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
 mod contract;
 mod health;
 mod hostile;
 mod jobs;
 mod live;
+mod people;
 mod projects;
 mod refusals;
 mod schedules;
 mod secrets;
 mod sessions;
+mod share;

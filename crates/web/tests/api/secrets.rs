@@ -12,7 +12,9 @@ async fn no_secret_is_in_the_file_or_in_an_answer() {
     let world = World::still().await;
     let link = accounts::setup_link(&world.web).await.unwrap().unwrap();
     let made =
-        accounts::complete_setup(&world.web, link.reveal(), EMAIL, "Ada", PASSWORD, "test").await.unwrap();
+        accounts::complete_setup(&world.web, link.reveal(), EMAIL, "Ada", PASSWORD, ("127.0.0.1", "test"))
+            .await
+            .unwrap();
     let signed =
         world.form("/sign-in", "", &format!("email={EMAIL}&password={}", PASSWORD.replace(' ', "+"))).await;
     let session = signed.header("set-cookie").split(['=', ';']).nth(1).unwrap().to_owned();

@@ -8,6 +8,7 @@ mod account;
 mod jobs;
 mod others;
 mod overview;
+mod people;
 mod schedules;
 
 use mainspring_web::access::Role;

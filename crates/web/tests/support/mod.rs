@@ -1,4 +1,5 @@
-//! A real server on a loopback port over a real SQLite store in a folder of its own, a node where
+//! A real server on a loopback port over a real store of its own (SQLite in a folder, or a database of a
+//! throw-away PostgreSQL server: see [`On`]), a node where
 //! jobs must run, a small HTTP client, and people and keys to ask with.
 #![allow(dead_code, reason = "each test program uses its part")]
 
@@ -8,17 +9,21 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::{Client as Http, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use mainspring::clock::SystemClock;
+use mainspring::secrets::{Keyring, Keys};
 use mainspring::{Client, JobError, Json, KindSpec, Node, Registry, RetryPolicy};
 use mainspring_core::job::JobState;
 use mainspring_core::store::Store;
 use mainspring_core::tables::Statement;
 use mainspring_core::{JobId, ProjectId, time};
+use mainspring_store_postgres::PostgresStore;
 use mainspring_store_sqlite::{Options, SqliteStore};
+use mainspring_testkit::pg;
 use mainspring_web::access::{Right, Role, Secret, hash};
 use mainspring_web::accounts::{self, NewKey};
 use mainspring_web::{Config, Web, bind, serve};
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -36,8 +41,10 @@ pub struct World {
     pub client: Client,
     /// The server's clock, which tests may set.
     pub clock: Arc<SystemClock>,
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     pub dir: TempDir,
+    /// The database, on PostgreSQL.
+    pub database: Option<pg::Database>,
     http: Http<HttpConnector, Full<Bytes>>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<std::io::Result<()>>>,
@@ -77,7 +84,7 @@ impl Answer {
     }
 }
 
-/// `echo` gives back its payload and logs it, `fail` fails for good, `hang` waits for its end.
+/// `echo` gives back its payload and logs it, `fail` fails for good, `tell` says a secret in its error, `hang` waits for its end.
 pub fn registry() -> Registry {
     let once = || KindSpec::default().retry(RetryPolicy::never());
     Registry::new()
@@ -87,7 +94,44 @@ pub fn registry() -> Registry {
             Ok(Some(cx.payload().clone()))
         })
         .function("fail", once(), |_| async move { Err::<Option<Json>, _>(JobError::fatal("it broke")) })
+        .function("tell", once(), |cx| async move {
+            let payload = cx.payload().value();
+            cx.warn(format!("about to use {payload}"));
+            let token = payload["authorization"]
+                .as_str()
+                .unwrap_or_default()
+                .trim_start_matches("Bearer ")
+                .to_owned();
+            Err::<Option<Json>, _>(JobError::fatal(format!("the token is {token}")))
+        })
         .function("hang", once(), |_| std::future::pending())
+}
+
+/// Which store a world stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Sqlite,
+    Postgres,
+}
+
+/// Makes of each test one on SQLite and one on PostgreSQL: `on_both!(name, other_name)` for functions
+/// that take [`On`].
+#[macro_export]
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::support::On::Sqlite).await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test($crate::support::On::Postgres).await;
+            })+
+        }
+    };
 }
 
 impl World {
@@ -96,19 +140,35 @@ impl World {
         World::with(|config| config, false).await
     }
 
+    /// The same on this store.
+    pub async fn still_on(on: On) -> World {
+        World::with_on(on, |config| config, false).await
+    }
+
     /// A server beside a node that runs [`registry`].
     pub async fn running() -> World {
         World::with(|config| config, true).await
     }
 
+    /// The same on this store.
+    pub async fn running_on(on: On) -> World {
+        World::with_on(on, |config| config, true).await
+    }
+
     pub async fn with(change: impl FnOnce(Config) -> Config, node: bool) -> World {
+        World::with_on(On::Sqlite, change, node).await
+    }
+
+    pub async fn with_on(on: On, change: impl FnOnce(Config) -> Config, node: bool) -> World {
         let dir = tempfile::tempdir().expect("a folder");
-        let store = SqliteStore::open(dir.path().join("mainspring.db"), Options::default()).expect("opens");
-        let store = Arc::new(store);
+        let (store, database) = open_store(on, dir.path()).await;
         let clock = Arc::new(SystemClock::new());
-        let registry = Arc::new(registry());
-        let shared: Arc<dyn Store> = store.clone();
-        let client = Client::new(shared).with_registry(registry).with_clock(clock.clone()).acting_as("test");
+        let keys = Keys::given(Keyring::random().expect("a key"));
+        let registry = Arc::new(registry().keys(keys));
+        let client = Client::new(store.clone())
+            .with_registry(registry.clone())
+            .with_clock(clock.clone())
+            .acting_as("test");
         let bound = bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
         let at = bound.address;
         let config = change(Config { listen: at, ..Config::default() });
@@ -119,8 +179,20 @@ impl World {
         };
         let served = tokio::spawn(serve(web.clone(), bound, ended));
         let http = Http::builder(TokioExecutor::new()).build_http();
-        let node = node.then(|| start_node(store.clone()));
-        World { at, web, client, clock, store, dir, http, stop: Some(stop), served: Some(served), node }
+        let node = node.then(|| start_node(store.clone(), registry));
+        World {
+            at,
+            web,
+            client,
+            clock,
+            store,
+            dir,
+            database,
+            http,
+            stop: Some(stop),
+            served: Some(served),
+            node,
+        }
     }
 
     /// Sends a request and waits for its head.
@@ -204,7 +276,9 @@ impl World {
     /// The first account's session.
     pub async fn admin(&self) -> String {
         let link = accounts::setup_link(&self.web).await.expect("asked").expect("no account yet");
-        let made = accounts::complete_setup(&self.web, link.reveal(), EMAIL, "Ada", PASSWORD, "test").await;
+        let made =
+            accounts::complete_setup(&self.web, link.reveal(), EMAIL, "Ada", PASSWORD, ("127.0.0.1", "test"))
+                .await;
         made.expect("an account").reveal().to_owned()
     }
 
@@ -213,7 +287,7 @@ impl World {
         let (project, now) = (self.project(project).await, self.web.now());
         let person = Statement::new(
             "INSERT INTO web_users (email, name, password, admin, created_at) VALUES (?1, ?1, 'none', 0, ?2)
-             RETURNING id",
+             ON CONFLICT (email) DO UPDATE SET name = excluded.name RETURNING id",
         );
         let mut written =
             self.web.tables().write(person.bind(email).bind(now).into()).await.expect("written");
@@ -267,9 +341,24 @@ impl Drop for World {
     }
 }
 
-fn start_node(store: Arc<SqliteStore>) -> (oneshot::Sender<()>, JoinHandle<()>) {
+async fn open_store(on: On, dir: &Path) -> (Arc<dyn Store>, Option<pg::Database>) {
+    match on {
+        On::Sqlite => {
+            let store = SqliteStore::open(dir.join("mainspring.db"), Options::default()).expect("opens");
+            (Arc::new(store), None)
+        }
+        On::Postgres => {
+            let database = tokio::task::spawn_blocking(pg::fresh_database).await.expect("a database");
+            let options = mainspring_store_postgres::Options::default();
+            let store = PostgresStore::connect(&database.url(), options).await.expect("opens");
+            (Arc::new(store), Some(database))
+        }
+    }
+}
+
+fn start_node(store: Arc<dyn Store>, registry: Arc<Registry>) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let node =
-        Node::builder(store, registry()).slots(4).cancel_grace(Duration::from_millis(200)).name("test node");
+        Node::builder(store, registry).slots(4).cancel_grace(Duration::from_millis(200)).name("test node");
     let node = node.build().expect("a node");
     let (stop, stopped) = oneshot::channel::<()>();
     let run = async move {
