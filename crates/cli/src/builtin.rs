@@ -10,7 +10,7 @@ use mainspring::kinds::command::{self, Command, CommandPolicy};
 use mainspring::kinds::http::sign::Secrets;
 use mainspring::kinds::http::{self, Http};
 use mainspring::registry::KindSpec;
-use mainspring::secrets::{Keys, Source};
+use mainspring::secrets::{Keys, Secret, Source};
 use mainspring_core::code::Code;
 
 /// Adds them; a kind of the program's own that has one of these names goes before it.
@@ -20,7 +20,8 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
         let client = outbound(settings)?;
         registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
     }
-    registry = registry.keys(Keys::new(key_source(settings)));
+    let key = settings.key.iter().flat_map(|key| key.0.expose().split_whitespace()).map(Secret::new);
+    registry = registry.keys(Keys::new(key_source(settings))).secrets(key);
     registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
     if registry.get(command::KIND).is_none() {
         let policy = CommandPolicy {

@@ -246,3 +246,28 @@ fn many_jobs_are_cancelled_and_retried_by_filter_after_their_number_was_told() {
         has(&place.refused(2, &["job", "retry"]), &["which jobs to retry?", "--state failed"]);
     });
 }
+
+#[test]
+fn a_project_is_made_titled_archived_and_restored() {
+    let place = Place::new();
+    place.ok(&["up", "--no-tour", "--exit-when-idle", "--listen", "off"]);
+    assert!(place.ok(&["project", "create", "billing", "--title", "Billing"]).contains("billing: made"));
+    assert!(
+        place.refused(1, &["project", "create", "billing"]).contains("there is a project billing already")
+    );
+    place.ok(&["job", "enqueue", "tour.greet", r#"{"name":"you"}"#, "--project", "billing"]);
+    assert!(place.ok(&["project", "rename", "billing", "Invoices"]).contains("billing: renamed"));
+    assert!(place.ok(&["project", "archive", "billing"]).contains("billing: archived"));
+    let listed = place.json(&["project", "list"]);
+    assert_eq!(
+        (&listed[1]["name"], &listed[1]["title"]),
+        (&"billing".into(), &"Invoices".into()),
+        "{listed}"
+    );
+    assert!(listed[1]["archived_at"].is_string() && listed[0]["archived_at"].is_null(), "{listed}");
+    let queues = place.ok(&["queue", "list", "--project", "billing"]);
+    assert!(queues.contains("the project is archived"), "{queues}");
+    assert!(place.ok(&["project", "restore", "billing"]).contains("billing: restored"));
+    assert!(!place.ok(&["queue", "list", "--project", "billing"]).contains("archived"));
+    assert!(place.refused(1, &["project", "archive", "biling"]).contains("billing, if that was meant"));
+}

@@ -447,9 +447,9 @@ pub async fn bulk(
         let did = match act {
             Act::Cancel(reason) => {
                 let reason = limits::cut(&reason.replace('\0', "\u{fffd}"), limits::NOTE);
-                store.cancel_jobs(client.now(), project, bulk, &reason, client.actor()).await?
+                store.cancel_jobs(client.now(), project, bulk, &reason, &client.signature()).await?
             }
-            Act::Retry => store.retry_jobs(client.now(), project, bulk, client.actor()).await?,
+            Act::Retry => store.retry_jobs(client.now(), project, bulk, &client.signature()).await?,
         };
         changed += did.jobs.len() as u64;
         after = did.next;

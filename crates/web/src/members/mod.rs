@@ -114,8 +114,8 @@ async fn take_out(web: &Web, caller: &Caller, members: &[MemberView], id: i64, n
 /// Takes the caller out of the project, who needs no right for that; the last owner stays.
 pub async fn remove_self(web: &Web, caller: &Caller, id: i64) -> Result<()> {
     let members = list(web, caller).await?;
-    let last = members.iter().filter(|m| m.role == Role::Owner).all(|m| m.id == id);
-    if last && members.iter().any(|m| m.id == id) {
+    let owners: Vec<i64> = members.iter().filter(|m| m.role == Role::Owner).map(|m| m.id).collect();
+    if owners == [id] {
         let text = "you are the last owner; make somebody else an owner first, or archive the project";
         return Err(Problem::new(StatusCode::CONFLICT, Code::CONFLICT, text));
     }

@@ -276,11 +276,11 @@ fn no_route_of_the_api_is_added_without_a_description() {
 
 async fn every_route_answers_its_own_project(on: On) {
     let world = World::running_on(on).await;
+    let person = a_person(&world, "default").await;
     let own = Owned::of(&world, "default").await;
     let job = own.fill("{job}", None).parse().unwrap();
     world.until(job, JobState::Completed).await;
     let key = world.key("default", &Right::ALL).await;
-    let person = a_person(&world, "default").await;
     let mut routes = routes(&world).await;
     in_order(&mut routes);
     for route in routes {
