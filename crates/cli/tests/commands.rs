@@ -260,11 +260,11 @@ fn a_project_is_made_titled_archived_and_restored() {
     assert!(place.ok(&["project", "archive", "billing"]).contains("billing: archived"));
     let listed = place.json(&["project", "list"]);
     assert_eq!(
-        (&listed[1]["name"], &listed[1]["title"]),
+        (&listed[0]["name"], &listed[0]["title"]),
         (&"billing".into(), &"Invoices".into()),
         "{listed}"
     );
-    assert!(listed[1]["archived_at"].is_string() && listed[0]["archived_at"].is_null(), "{listed}");
+    assert!(listed[0]["archived_at"].is_string() && listed[1]["archived_at"].is_null(), "{listed}");
     let queues = place.ok(&["queue", "list", "--project", "billing"]);
     assert!(queues.contains("the project is archived"), "{queues}");
     assert!(place.ok(&["project", "restore", "billing"]).contains("billing: restored"));

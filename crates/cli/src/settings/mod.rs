@@ -284,10 +284,7 @@ fn typed(
         listen: text("listen").parse().ok(),
         listen_given: *find("listen").1 != Origin::Default,
         public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
-        share: mainspring_web::access::Share {
-            per_second: int("requests.per_second") as u32,
-            at_once: int("requests.at_once") as u32,
-        },
+        share: share(int("requests.per_second"), int("requests.at_once")),
         sweep: SweepPolicy {
             jobs: Retention {
                 completed: duration("retention.completed"),
@@ -311,13 +308,22 @@ fn typed(
         outbound_allow: list("outbound.allow"),
         log_level: text("log.level"),
         log_json: text("log.format") == "json",
-        secrets: env
-            .iter()
-            .filter_map(|(k, v)| Some((k.strip_prefix("MAINSPRING_SECRET_")?.to_owned(), v.clone())))
-            .collect(),
+        secrets: secrets(env),
         all,
         file,
     })
+}
+
+/// What one project may ask of the server.
+fn share(per_second: u64, at_once: u64) -> mainspring_web::access::Share {
+    mainspring_web::access::Share { per_second: per_second as u32, at_once: at_once as u32 }
+}
+
+/// The secrets of the environment by name.
+fn secrets(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let named =
+        |(k, v): (&String, &String)| Some((k.strip_prefix("MAINSPRING_SECRET_")?.to_owned(), v.clone()));
+    env.iter().filter_map(named).collect()
 }
 
 /// A relative path in the file counts from the file's folder, elsewhere from the current one.
