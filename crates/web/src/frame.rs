@@ -82,8 +82,7 @@ pub fn theme(headers: &HeaderMap) -> String {
 
 /// Whether this browser has a choice of its own.
 fn theme_named(headers: &HeaderMap) -> bool {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    all.flat_map(|line| line.split(';')).any(|pair| pair.trim().starts_with("theme="))
+    cookies::named(headers, "theme").is_some()
 }
 
 impl Frame {

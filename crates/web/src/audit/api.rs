@@ -4,7 +4,7 @@ use super::AuditQuery;
 use crate::access::MayRead;
 use crate::events::EventView;
 use crate::extract::{Json, Query};
-use crate::listing::{self, ListQuery, Page};
+use crate::listing::{self, Page};
 use crate::problem::Result;
 use crate::state::Web;
 use utoipa_axum::router::OpenApiRouter;
