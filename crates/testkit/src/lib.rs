@@ -1,5 +1,6 @@
 //! What the tests of Mainspring share.
 
+pub mod browser;
 pub mod conformance;
 pub mod dice;
 pub mod gate;

@@ -11,7 +11,7 @@ const themes = ["auto", "light", "dark"];
 function theme() {
   const next = themes[(themes.indexOf(root.dataset.theme ?? "auto") + 1) % themes.length];
   if (next === "auto") delete root.dataset.theme; else root.dataset.theme = next;
-  document.cookie = `theme=${next}; path=${root.dataset.base || "/"}; max-age=31536000; samesite=lax`;
+  keep("theme", next);
   say(`Theme: ${next}`);
 }
 
@@ -33,7 +33,21 @@ function distance(ms) {
   }
   return parts.join(" ") || "0 s";
 }
+// Times of day in the zone the person wants; the server writes the schedule's and UTC.
+// A zone that the account names, or else the browser's.
+const yours = /\//.test(root.dataset.zone ?? "") ? { timeZone: root.dataset.zone } : {};
+const wall = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", ...yours });
+function walls() {
+  for (const t of all("time[data-wall]")) {
+    const text = wall.format(new Date(t.dateTime)).replaceAll(",", "").replace(" at ", " ");
+    if (t.textContent !== text) t.textContent = text;
+  }
+}
+function keep(name, value) {
+  document.cookie = `${name}=${value}; path=${root.dataset.base || "/"}; max-age=31536000; samesite=lax`;
+}
 function tick() {
+  walls();
   if (root.dataset.live === "paused") return;
   for (const t of all("time[data-rel]")) {
     const ms = Date.parse(t.dateTime) - now();
@@ -42,6 +56,7 @@ function tick() {
   }
 }
 setInterval(tick, 1000);
+tick();
 
 // The exact time of each, in the zone that the viewer has set.
 function inZone() {
@@ -52,8 +67,11 @@ function inZone() {
 }
 inZone();
 
-// Live: regions follow the same page as the server draws it now. What is under the pointer, has the
-// focus, a choice or a selection stays as it is until that is over.
+// Live: regions follow the same page as the server draws it now. What is under a pointer that moves,
+// has the focus, a choice or a selection stays as it is until that is over. A pointer that was left
+// lying there holds nothing up.
+let moved = -Infinity;
+document.addEventListener("pointermove", () => { moved = performance.now(); }, { passive: true });
 const words = { live: "Live", paused: "Paused", disconnected: "Offline" };
 function setLive(state) {
   if (root.dataset.live === state) return;
@@ -63,7 +81,7 @@ function setLive(state) {
   say(state === "disconnected" ? "Offline: figures are as of the last answer" : `Updates: ${words[state]}`);
 }
 function held(region) {
-  if (region.matches(":hover") && matchMedia("(hover: hover)").matches && one("a, button, input, summary", region)) return true;
+  if (performance.now() - moved < 3000 && region.matches(":hover") && one("a, button, input, summary", region)) return true;
   if (region.contains(document.activeElement)) return true;
   if (one("input:checked", region)) return true;
   const selection = getSelection();
@@ -133,6 +151,8 @@ async function follow() {
 }
 if (root.dataset.events && one("[data-live-region][id]")) {
   setInterval(refresh, 5000);
+  // What runs has no event for each line it logs.
+  setInterval(() => { if (one("[data-quick]")) refresh(); }, 1000);
   follow();
   document.addEventListener("visibilitychange", soon);
   all("[data-live-region]").forEach((region) => region.addEventListener("pointerleave", soon));
@@ -159,6 +179,19 @@ if (form) {
         if (next && mine === asked) one("#preview").replaceChildren(...[...next.childNodes].map((n) => document.importNode(n, true)));
       } catch { say("The preview cannot be drawn while the server is away"); }
     }, 350);
+  });
+}
+
+// Terms of the query are completed from what there is: the last word of what is typed.
+const query = one("input[data-terms]");
+if (query) {
+  const list = one(`#${query.getAttribute("list")}`);
+  const terms = all("option", list).map((o) => o.value);
+  query.addEventListener("input", () => {
+    const cut = query.value.lastIndexOf(" ") + 1;
+    const [before, word] = [query.value.slice(0, cut), query.value.slice(cut).toLowerCase()];
+    const fitting = terms.filter((t) => t.toLowerCase().includes(word)).slice(0, 30);
+    list.replaceChildren(...fitting.map((t) => { const o = document.createElement("option"); o.value = before + t; return o; }));
   });
 }
 
@@ -212,6 +245,12 @@ palette?.addEventListener("keydown", (e) => {
 const acts = {
   theme,
   palette: openPalette,
+  zone(button) {
+    root.dataset.times = button.dataset.value;
+    keep("times", button.dataset.value);
+    all("[data-act=zone]").forEach((b) => b.setAttribute("aria-pressed", String(b === button)));
+    say(`Times: ${button.textContent}`);
+  },
   live() {
     if (root.dataset.live === "paused") { setLive("live"); refresh(); } else setLive("paused");
   },

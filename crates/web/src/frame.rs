@@ -54,6 +54,8 @@ pub struct Frame {
     pub theme: String,
     /// The zone in which the script shows times: an IANA name, or `utc`.
     pub zone: String,
+    /// In which zone times are shown: `own` (the schedule's), `utc`, or `you` (the browser's).
+    pub times: String,
     /// The server's time, for the script that counts.
     pub now: Timestamp,
     /// The version shown.
@@ -85,6 +87,12 @@ fn theme_named(headers: &HeaderMap) -> bool {
     cookies::named(headers, "theme").is_some()
 }
 
+/// The zone of times it asked for.
+fn times(headers: &HeaderMap) -> String {
+    let times = cookies::named(headers, "times").filter(|times| matches!(*times, "utc" | "you"));
+    times.unwrap_or("own").to_owned()
+}
+
 impl Frame {
     /// The frame of a page outside of all projects.
     pub fn outside(web: &Web, headers: &HeaderMap, title: &str) -> Frame {
@@ -96,6 +104,7 @@ impl Frame {
             person: None,
             theme: theme(headers),
             zone: "utc".to_owned(),
+            times: times(headers),
             now: web.now(),
             version: web.config().version,
             may_change: false,

@@ -1,6 +1,7 @@
 //! Schedules: the rules that fire, what becomes of their fires, what comes next.
 
 pub mod api;
+pub mod calendar;
 pub mod pages;
 
 use crate::access::{Caller, Right};

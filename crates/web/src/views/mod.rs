@@ -50,6 +50,11 @@ pub fn instant(at: &Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// `Sun 22 Nov 18:04:06`, in UTC.
+pub fn wall(at: &Timestamp) -> String {
+    at.strftime("%a %d %b %H:%M:%S").to_string()
+}
+
 /// One of few, of which one is current.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {

@@ -151,3 +151,20 @@ async fn a_viewer_sees_no_payload_no_log_and_no_button() {
     }
     assert_eq!(state(&world, job).await, JobState::Completed);
 }
+
+#[tokio::test]
+async fn a_query_is_typed_and_becomes_an_address() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    world.enqueue("echo", serde_json::json!({})).await;
+    let text = page(&world, "/p/default/jobs", &admin).await;
+    assert!(text.contains("<option value=\"kind:echo\">"), "kinds complete the query: {text}");
+    let answer =
+        world.get("/p/default/jobs?q=state:available+kind:echo+key:%22a+b%22&class=old", &admin).await;
+    assert_eq!(sent_to(&answer), "/p/default/jobs?kind=echo&key=a%20b&state=available");
+    assert_eq!(sent_to(&world.get("/p/default/jobs?q=%2317", &admin).await), "/p/default/jobs/17");
+    let again = page(&world, "/p/default/jobs?kind=echo&key=a%20b", &admin).await;
+    assert!(again.contains("value=\"key:&#34;a b&#34;\""), "{again}");
+    let wrong = page(&world, "/p/default/jobs?q=%3Cscript%3Ealert", &admin).await;
+    assert!(wrong.contains("“&#60;script&#62;alert” is no term. Type state:failed"), "{wrong}");
+}

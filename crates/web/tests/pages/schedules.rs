@@ -171,3 +171,37 @@ async fn a_viewer_neither_changes_nor_runs_nor_sees_the_payload() {
     }
     assert!(world.client.schedule(NAME).await.unwrap().0.paused.is_none());
 }
+
+#[tokio::test]
+async fn the_calendar_shows_when_everything_falls() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    let path = "/p/default/schedule-calendar";
+    let empty = page(&world, path, &admin).await;
+    assert!(empty.contains("Nothing that fires a few times a week"), "{empty}");
+    put(&world, NAME, "30 2 * * *").await;
+    put(&world, "often", "every 5m").await;
+    put(&world, HOSTILE, "0 4 * * *").await;
+    let text =
+        page(&world, &format!("{path}?name=nightly%2Fexport%20of%20all&zone=Europe%2FBerlin"), &admin).await;
+    assert!(text.contains("ev--own") && text.contains("02:30 nightly/export of all"), "{text}");
+    assert!(text.contains("Too often for a calendar") && text.contains("in the next 24 hours, in"), "{text}");
+    let utc = page(&world, path, &admin).await;
+    assert!(!utc.contains("ev--own") && !utc.contains("02:30 nightly"), "{utc}");
+    assert_eq!(world.get(&format!("{path}?zone=Mars"), &admin).await.status.as_u16(), 422);
+    assert_eq!(world.get(&format!("{path}?name=nobody"), &admin).await.status.as_u16(), 404);
+}
+
+#[tokio::test]
+async fn times_are_written_in_the_zone_of_the_schedule_and_in_utc() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    put(&world, NAME, "30 2 * * *").await;
+    let text = page(&world, "/p/default/schedules", &admin).await;
+    let own = text.split("class=\"z-own\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let utc = text.split("class=\"z-utc\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert!(
+        own.ends_with("02:30:00") && (utc.ends_with("01:30:00") || utc.ends_with("00:30:00")),
+        "{own} {utc}"
+    );
+}

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use mainspring_core::ids::JobId;
 use mainspring_core::job::JobState;
 use mainspring_core::store::JobFilter;
-use mainspring_core::time;
+use mainspring_core::{limits, time};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,9 +34,51 @@ pub struct Asked {
     before: String,
     done: String,
     n: String,
+    q: String,
 }
 
 impl Asked {
+    /// The terms that have no field of their own, as one types them.
+    fn typed(&self) -> String {
+        let own = self
+            .terms()
+            .into_iter()
+            .filter(|(name, value)| !value.is_empty() && !matches!(*name, "kind" | "queue"));
+        let quoted = |value: &str| match value.contains(char::is_whitespace) {
+            true => format!("\"{value}\""),
+            false => value.to_owned(),
+        };
+        own.map(|(name, value)| format!("{name}:{}", quoted(value))).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Takes over what was typed: it stands for all terms that have no field of their own. An error
+    /// names the word that is none.
+    fn take(&mut self) -> std::result::Result<(), String> {
+        for old in [&mut self.schedule, &mut self.batch, &mut self.key, &mut self.class] {
+            old.clear();
+        }
+        for word in words(&std::mem::take(&mut self.q)) {
+            let field = match word.split_once(':') {
+                Some(("state", value)) => (&mut self.state, value),
+                Some(("kind", value)) => (&mut self.kind, value),
+                Some(("queue", value)) => (&mut self.queue, value),
+                Some(("schedule", value)) => (&mut self.schedule, value),
+                Some(("batch", value)) => (&mut self.batch, value),
+                Some(("key", value)) => (&mut self.key, value),
+                Some(("class", value)) => (&mut self.class, value),
+                _ => {
+                    let text = limits::cut(&word, 80);
+                    return Err(format!(
+                        "“{text}” is no term. Type state:failed, kind:mail.send, queue:mail, key:…, class:…, \
+                         schedule:\"a name\" or batch:17, or the number of a job alone."
+                    ));
+                }
+            };
+            field.1.clone_into(field.0);
+        }
+        Ok(())
+    }
+
     fn terms(&self) -> [(&'static str, &str); 6] {
         [
             ("kind", &self.kind),
@@ -56,6 +98,21 @@ impl Asked {
         let terms: Vec<String> = terms.map(|(name, value)| format!("{name}={}", segment(value))).collect();
         if terms.is_empty() { "jobs".into() } else { format!("jobs?{}", terms.join("&")) }
     }
+}
+
+/// Words, of which one in quotes may hold spaces.
+fn words(text: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// A term of the filter that can be dropped.
@@ -93,6 +150,9 @@ struct ListPage {
     kinds: Vec<Choice>,
     queues: Vec<Choice>,
     rows: Vec<Row>,
+    terms: BTreeSet<String>,
+    typed: String,
+    wrong: Option<String>,
     older: Option<String>,
     newest: Option<String>,
     done: Option<String>,
@@ -193,6 +253,18 @@ fn choices(all: BTreeSet<&String>, chosen: &str, any: &str) -> Vec<Choice> {
     choices
 }
 
+/// What completes a query: every kind, queue and state there is.
+fn terms(counts: &[(String, String, JobState, u64)]) -> BTreeSet<String> {
+    let quoted = |name: &str, value: &str| match value.contains(char::is_whitespace) {
+        true => format!("{name}:\"{value}\""),
+        false => format!("{name}:{value}"),
+    };
+    let all = counts.iter().flat_map(|(queue, kind, state, _)| {
+        [quoted("queue", queue), quoted("kind", kind), quoted("state", state.as_str())]
+    });
+    all.chain(["key:", "class:", "schedule:", "batch:"].map(str::to_owned)).collect()
+}
+
 fn done(asked: &Asked) -> Option<String> {
     let n: u64 = asked.n.parse().ok()?;
     match asked.done.as_str() {
@@ -207,9 +279,24 @@ pub async fn show(
     State(web): State<Web>,
     caller: Caller,
     headers: HeaderMap,
-    Query(asked): Query<Asked>,
+    Query(mut asked): Query<Asked>,
 ) -> Result<Response> {
     caller.may(Right::Read)?;
+    let (mut typed, mut wrong) = (asked.typed(), None);
+    if !asked.q.trim().is_empty() {
+        if let Ok(id) = asked.q.trim().trim_start_matches('#').parse::<i64>() {
+            return Ok(frame::redirect(&web, &format!("/p/{}/jobs/{id}", segment(&caller.project))));
+        }
+        typed = asked.q.trim().to_owned();
+        match asked.take() {
+            // One address for one list, whoever typed it how.
+            Ok(()) => {
+                let to = format!("/p/{}/{}", segment(&caller.project), asked.with(&[]));
+                return Ok(frame::redirect(&web, &to));
+            }
+            Err(text) => wrong = Some(text),
+        }
+    }
     let frame = Frame::of(&web, &headers, "Jobs", "jobs", &caller)?;
     let counts = jobs::counts(&caller).await?;
     let before = listing::before::<JobId>(&asked.before)?;
@@ -226,6 +313,9 @@ pub async fn show(
         chips: chips.collect(),
         kinds: choices(counts.iter().map(|r| &r.1).collect(), &asked.kind, "Any kind"),
         queues: choices(counts.iter().map(|r| &r.0).collect(), &asked.queue, "Any queue"),
+        terms: terms(&counts),
+        typed,
+        wrong,
         older: page.next.map(|id| asked.with(&[("before", &id)])),
         newest: before.map(|_| asked.with(&[])),
         done: done(&asked),

@@ -7,7 +7,7 @@ use crate::overview::LATE;
 use crate::problem::Result;
 use crate::state::Web;
 use crate::views::chart::{self, Tick};
-use crate::views::mark::{Mark, mark};
+use crate::views::mark::{self, Mark, mark};
 use crate::views::number;
 use askama::Template;
 use axum::extract::{Query, State};
@@ -37,6 +37,7 @@ struct Row {
     queue: String,
     strip: Vec<Tick>,
     strip_words: String,
+    last: Option<(Mark, Timestamp)>,
     next: Option<Timestamp>,
     wall: String,
     note: Option<String>,
@@ -98,6 +99,7 @@ fn row(s: &ScheduleView, now: Timestamp) -> Row {
         queue: s.queue.clone().unwrap_or_default(),
         strip,
         strip_words,
+        last: s.recent.last().map(|r| (mark::outcome(r.outcome), r.at)),
         next: s.next_fire.filter(|_| s.paused.is_none()),
         wall: s.next_fire.map(|at| wall(&s.zone, at)).unwrap_or_default(),
         note: s.paused.as_ref().map(|p| match &p.note {

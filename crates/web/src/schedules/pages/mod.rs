@@ -1,5 +1,6 @@
 //! Schedules as pages.
 
+mod calendar;
 mod detail;
 mod form;
 mod list;
@@ -16,6 +17,7 @@ pub fn routes() -> Router<Web> {
     Router::new()
         .route("/p/{project}/schedules", get(list::show))
         .route("/p/{project}/schedule-form", get(form::show).post(form::send))
+        .route("/p/{project}/schedule-calendar", get(calendar::show))
         .route("/p/{project}/schedules/{schedule}", get(detail::show))
         .route("/p/{project}/schedules/{schedule}/pause", post(detail::pause))
         .route("/p/{project}/schedules/{schedule}/resume", post(detail::resume))
