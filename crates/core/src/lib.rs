@@ -9,9 +9,10 @@
 //! Read in this order: [`job`] (the nouns), [`decide`] (what follows an outcome), [`claim`] (who is
 //! served next and which limits hold), [`store`] and [`reader`] (what a store must do); for
 //! schedules [`cron`] (when), [`trigger`] (what else makes a schedule fire), [`schedule`] (the whole
-//! rule) and [`plan`] (what becomes of every fire). Apart from all that, [`tables`] is the door for
+//! rule) and [`plan`] (what becomes of every fire); then [`alert`] (who wants to be told of what). Apart from all that, [`tables`] is the door for
 //! what is not the engine's: it checks how portable SQL is spelled and runs none.
 
+pub mod alert;
 pub mod batch;
 pub mod calendar;
 pub mod claim;

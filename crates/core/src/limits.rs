@@ -51,6 +51,20 @@ pub const TABLE_BYTES: usize = 4 << 20;
 pub const TABLE_ROWS: usize = 10_000;
 /// Bytes that one statement to tables may give (refused above).
 pub const TABLE_ANSWER: usize = 16 << 20;
+/// Looks back that an alert rule may count over (refused above).
+pub const ALERT_LOOKS: u32 = 60;
+/// Subjects of one alert rule that are seen and remembered; more are passed over.
+pub const ALERT_SUBJECTS: usize = 1_000;
+/// Alerts of one rule that may fire, and that may recover, at one look; the rest follows.
+pub const ALERT_CHANGES: usize = 15;
+/// Alert rules of a project (refused above).
+pub const ALERT_RULES: usize = 100;
+/// Channels of an alert rule (refused above).
+pub const ALERT_CHANNELS: usize = 10;
+/// Heartbeats of a project (refused above).
+pub const HEARTBEATS: usize = 1_000;
+/// Points of series that a backtest reads; the oldest are left out.
+pub const ALERT_POINTS: usize = 200_000;
 /// Steps of SQLite's machine that one write to tables may take, about a second: it passes through
 /// the writer that jobs pass through (refused above). PostgreSQL has the store's time limit.
 pub const TABLE_WRITE_STEPS: u32 = 20_000_000;

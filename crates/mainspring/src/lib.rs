@@ -12,6 +12,7 @@
 //! What is deliberately not here: SQL (the store crates), HTTP pages (the web crate), the rules
 //! themselves (`mainspring_core`: `decide`, `plan`, `claim`).
 
+pub mod alerts;
 pub mod client;
 pub mod clock;
 pub mod context;

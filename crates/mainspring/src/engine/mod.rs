@@ -103,6 +103,8 @@ pub struct Signals {
     pub warden: Notify,
     /// Measure the clock.
     pub skew: Notify,
+    /// Look at alert rules: the clock jumped.
+    pub watch: Notify,
 }
 
 /// See the module's text.
@@ -369,7 +371,7 @@ impl Engine {
     pub fn ring_all(&self) {
         let s = &self.signals;
         for bell in
-            [&s.dispatch, &s.promote, &s.schedule, &*s.finish, &s.heartbeat, &s.reap, &s.warden, &s.skew]
+            [&s.dispatch, &s.promote, &s.schedule, &*s.finish, &s.heartbeat, &s.reap, &s.warden, &s.skew, &s.watch]
         {
             bell.notify_one();
         }

@@ -9,7 +9,7 @@ use crate::context::StopReason;
 use crate::engine::{Engine, NodeEvent};
 use crate::step::{
     Cleaner, Dispatcher, Finisher, Heartbeat, Promoter, Reaper, Scheduler, Scribe, Skew, Step, Warden,
-    ZoneCheck, scribe,
+    Watcher, ZoneCheck, scribe,
 };
 use mainspring_core::time;
 use std::sync::{Arc, Weak};
@@ -111,6 +111,7 @@ impl Control {
         let quiet: &'static Notify = quiet();
         set.spawn(driver.clone().drive(Cleaner(engine.clone()), move |_| quiet));
         set.spawn(driver.clone().drive(ZoneCheck::new(engine.clone()), move |_| quiet));
+        set.spawn(driver.clone().drive(Watcher::new(engine.clone()), |e| &e.signals.watch));
         if let Some(skew) = skew {
             set.spawn(driver.clone().drive(skew, |e| &e.signals.skew));
         }

@@ -14,6 +14,7 @@ pub mod scheduler;
 pub mod scribe;
 pub mod skew;
 pub mod warden;
+pub mod watcher;
 pub mod zone_check;
 
 pub use cleaner::Cleaner;
@@ -26,6 +27,7 @@ pub use scheduler::Scheduler;
 pub use scribe::Scribe;
 pub use skew::Skew;
 pub use warden::Warden;
+pub use watcher::Watcher;
 pub use zone_check::ZoneCheck;
 
 use jiff::Timestamp;
