@@ -65,6 +65,9 @@ pub enum Command {
     /// Values that jobs name instead of holding them: set, list, delete
     #[command(subcommand)]
     Secret(crate::commands::secret::SecretCommand),
+    /// What went wrong by the rules somebody set: list, show, snooze, rules, backtest
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Cron expressions: when they fire, in words, what may be wrong with them
     #[command(subcommand)]
     Cron(CronCommand),
@@ -547,6 +550,54 @@ pub enum BatchCommand {
     Show {
         /// Its number
         id: i64,
+    },
+}
+
+/// `alert`.
+#[derive(Debug, Subcommand)]
+pub enum AlertCommand {
+    /// Alerts, newest first
+    List {
+        /// Only those that fire now
+        #[arg(long)]
+        open: bool,
+        /// How many
+        #[arg(short, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        n: u32,
+    },
+    /// One alert and what happened to it
+    Show {
+        /// What it is called: alt_…
+        id: String,
+    },
+    /// Tell nobody of an alert for a while; if it still fires then, it is told anew
+    #[command(
+        after_help = "Example:\n  mainspring alert snooze alt_0123456789abcdef0123 --for 2h --note 'known'"
+    )]
+    Snooze {
+        /// What it is called
+        id: String,
+        /// For how long
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        length: Duration,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
+    /// The rules of the project
+    Rules,
+    /// When a rule would have fired, on the history that is kept
+    #[command(
+        after_help = "Examples:\n  mainspring alert backtest 'A schedule keeps failing'\n  mainspring alert backtest \
+                      '{\"when\":\"failures\",\"of\":\"kind/mail\",\"in_a_row\":5}' --period 7d\n\nRules are made in \
+                      the dashboard or over the API: docs/guides/alerts.md."
+    )]
+    Backtest {
+        /// A rule's name or number, or a rule as JSON
+        rule: String,
+        /// How far back
+        #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30d")]
+        period: Duration,
     },
 }
 

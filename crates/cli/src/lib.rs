@@ -194,6 +194,7 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Node(c) => commands::node::run(app, c).await?,
         Command::Project(c) => commands::project::run(app, c).await?,
         Command::Secret(c) => commands::secret::run(app, c).await?,
+        Command::Alert(c) => commands::alert::run(app, c).await?,
         Command::Cron(c) => return commands::cron::run(app, c).await,
         Command::Stats(args) => commands::stats::run(app, args).await?,
         Command::Health => return commands::stats::health(app).await,

@@ -271,3 +271,36 @@ fn a_project_is_made_titled_archived_and_restored() {
     assert!(!place.ok(&["queue", "list", "--project", "billing"]).contains("archived"));
     assert!(place.refused(1, &["project", "archive", "biling"]).contains("billing, if that was meant"));
 }
+
+#[test]
+fn alert_rules_are_listed_and_tried_and_alerts_are_shown() {
+    on_both(|place| {
+        has(
+            &place.ok(&["alert", "rules"]),
+            &["A schedule keeps failing", "each schedule failed 3 times in a row"],
+        );
+        let rules = place.json(&["alert", "rules"]);
+        assert_eq!(rules.as_array().unwrap().len(), 5, "{rules}");
+        has(&place.ok(&["alert", "list"]), &["No alert has fired yet."]);
+        assert_eq!(place.json(&["alert", "list", "--open"]), json!([]));
+        let named = place.ok(&["alert", "backtest", "A schedule keeps failing", "--period", "1d"]);
+        has(
+            &named,
+            &["Fires when each schedule failed 3 times in a row.", "In the last 1d it would not have fired."],
+        );
+        // The first attempt of a flaky job fails.
+        enqueue(place, &["tour.flaky", "{}", "--backoff", "1ms"]);
+        work(place);
+        let rule = r#"{"when":"failure_rate","of":"kind/tour.flaky","above":0,"over":"1h","at_least":1}"#;
+        let tried = place.json(&["alert", "backtest", rule]);
+        assert!(tried["words"].as_str().unwrap().contains("the kind tour.flaky"), "{tried}");
+        has(
+            &place.refused(1, &["alert", "backtest", "A schedule keeps faling"]),
+            &["A schedule keeps failing, if that"],
+        );
+        has(&place.refused(2, &["alert", "backtest", r#"{"when":"failures"}"#]), &["missing field `of`"]);
+        has(&place.refused(1, &["alert", "show", "alt_none"]), &["no alert alt_none"]);
+        let snooze = ["alert", "snooze", "alt_none", "--for", "2h"];
+        has(&place.refused(1, &snooze), &["no alert alt_none"]);
+    });
+}

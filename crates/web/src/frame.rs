@@ -32,6 +32,7 @@ pub const RUN: &[Place] = &[
 
 /// The group "Watch".
 pub const WATCH: &[Place] = &[
+    Place { path: "alerts", name: "Alerts", icon: "bell" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },

@@ -17,6 +17,8 @@
 
 pub mod access;
 pub mod accounts;
+pub mod alert_rules;
+pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod batches;
@@ -24,6 +26,7 @@ pub mod events;
 pub mod extract;
 pub mod frame;
 pub mod health;
+pub mod heartbeats;
 pub mod invitations;
 pub mod jobs;
 pub mod keys;

@@ -4,8 +4,8 @@
 
 use crate::state::Web;
 use crate::{
-    audit, batches, events, invitations, jobs, keys, members, nodes, problem, projects, queues, schedules,
-    secrets, stats,
+    alert_rules, alerts, audit, batches, events, heartbeats, invitations, jobs, keys, members, nodes,
+    problem, projects, queues, schedules, secrets, stats,
 };
 use axum::Router;
 use axum::response::IntoResponse;
@@ -44,6 +44,9 @@ pub fn api() -> OpenApiRouter<Web> {
         .merge(stats::api::routes())
         .merge(events::api::routes())
         .merge(audit::api::routes())
+        .merge(alerts::api::routes())
+        .merge(alert_rules::api::routes())
+        .merge(heartbeats::api::routes())
         .merge(keys::api::routes())
         .merge(members::api::routes())
         .merge(invitations::api::routes())

@@ -2,8 +2,8 @@
 
 use crate::state::Web;
 use crate::{
-    assets, audit, batches, health, invitations, jobs, nodes, openapi, overview, people, projects, queues,
-    schedules, settings,
+    alert_rules, alerts, assets, audit, batches, health, heartbeats, invitations, jobs, nodes, openapi,
+    overview, people, projects, queues, schedules, settings,
 };
 use axum::Router;
 
@@ -24,6 +24,9 @@ fn pages() -> Router<Web> {
         .merge(queues::pages::routes())
         .merge(batches::pages::routes())
         .merge(nodes::pages::routes())
+        .merge(alerts::pages::routes())
+        .merge(alert_rules::pages::routes())
+        .merge(heartbeats::pages::routes())
         .merge(audit::pages::routes())
         .merge(settings::pages::routes())
 }

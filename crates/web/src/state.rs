@@ -57,6 +57,8 @@ impl Web {
             text: "this store has no tables for accounts".into(),
         })?;
         accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        mainspring::notify::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        mainspring::alerts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
         let (vault, gate) = (client.vault(), Gate::new(config.share));
         Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, closing: watch::Sender::new(false) })))
     }

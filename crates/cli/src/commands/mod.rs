@@ -2,6 +2,7 @@
 //! [`mainspring::Client`] or reads through the store's read side, and prints; none of them decides
 //! anything about jobs.
 
+pub mod alert;
 pub mod batch;
 pub mod check;
 pub mod config;

@@ -21,8 +21,10 @@ mod judge;
 mod reading;
 mod replay;
 mod rule;
+mod target;
 
 pub use judge::{Change, RuleState, SubjectState, judge};
 pub use reading::{FAMILIES, Past, Point, Reading, Window, family, read, windows};
 pub use replay::{Episode, History, replay};
-pub use rule::{Condition, Over, Rule, Target};
+pub use rule::{Condition, Rule};
+pub use target::{Over, Target};

@@ -2,7 +2,8 @@
 //! allows.
 
 use super::judge::RuleState;
-use super::rule::{Condition, Over, Rule, Target};
+use super::rule::{Condition, Rule};
+use super::target::{Over, Target};
 use crate::job::AttemptOutcome;
 use crate::reader::RollupRow;
 use crate::tally::{bucket, bucket_top, counts_for_health};

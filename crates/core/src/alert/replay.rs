@@ -2,7 +2,8 @@
 
 use super::judge::{Change, RuleState, judge};
 use super::reading::{Past, Point, Window, read};
-use super::rule::{Over, Rule};
+use super::rule::Rule;
+use super::target::Over;
 use crate::job::AttemptOutcome;
 use crate::reader::RollupRow;
 use crate::tally::RollupSum;

@@ -14,7 +14,7 @@ CREATE TABLE alerts_rules (
 );
 
 CREATE TABLE alerts_alerts (
-    uid TEXT NOT NULL PRIMARY KEY,        -- of rule, subject and look: the same look makes it once
+    uid TEXT NOT NULL UNIQUE,             -- of rule, subject and look: the same look makes it once
     project INTEGER NOT NULL,
     rule INTEGER NOT NULL,
     rule_name TEXT NOT NULL,              -- kept, for when the rule is gone
@@ -44,7 +44,7 @@ CREATE TABLE alerts_log (
 CREATE INDEX alerts_log_alert ON alerts_log (alert, id);
 
 CREATE TABLE alerts_looks (
-    project INTEGER NOT NULL PRIMARY KEY,
+    project INTEGER NOT NULL UNIQUE,
     look INTEGER NOT NULL,                -- the last minute that was judged, since the epoch
     after INTEGER NOT NULL DEFAULT 0,     -- rules up to this number are judged for the next one already
     cursor INTEGER NOT NULL               -- the last event that was looked at

@@ -83,13 +83,15 @@ pub(super) fn entry(
     actor: Option<&str>,
     note: Option<&str>,
 ) -> Statement {
-    Statement::new("INSERT INTO alerts_log (alert, project, at, what, actor, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
-        .bind(uid)
-        .bind(project)
-        .bind(at)
-        .bind(what)
-        .bind(actor.map(str::to_owned))
-        .bind(note.map(|note| limits::cut(&note.replace('\0', "\u{fffd}"), limits::NOTE)))
+    Statement::new(
+        "INSERT INTO alerts_log (alert, project, at, what, actor, note) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .bind(uid)
+    .bind(project)
+    .bind(at)
+    .bind(what)
+    .bind(actor.map(str::to_owned))
+    .bind(note.map(|note| limits::cut(&note.replace('\0', "\u{fffd}"), limits::NOTE)))
 }
 
 /// Writes an alert that fires; a second one of the same rule and subject is not opened.
@@ -140,7 +142,9 @@ pub(super) fn end_all(write: Write, client: &Client, rule: i64, at: Timestamp, w
 
 pub(super) fn check_snooze(until: Option<Timestamp>, now: Timestamp) -> Result<()> {
     match until {
-        Some(until) if until <= now => Err(ClientError::invalid("until", "this instant is past; name one to come")),
+        Some(until) if until <= now => {
+            Err(ClientError::invalid("until", "this instant is past; name one to come"))
+        }
         Some(until) if until > time::plus(now, Duration::from_secs(366 * 86_400)) => {
             Err(ClientError::invalid("until", "is more than a year away; switch the rule off instead"))
         }
@@ -156,7 +160,7 @@ async fn act(client: &Client, uid: &str, what: &str, note: Option<&str>, change:
     }
     let (now, project) = (client.now(), client.project());
     let data = json!({ "title": before.title, "rule": before.rule_name, "note": note });
-    let event = NewEvent::new(&format!("alert.{what}"), format!("alert/{uid}"), data).by(client.actor());
+    let event = NewEvent::new(&format!("alert.{what}"), format!("alert/{uid}"), data).by(&client.signature());
     let write = Write::new()
         .then(change.expect_rows(1))
         .then(entry(project, uid, now, what, Some(client.actor()), note))

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use mainspring_core::alert::{Over, Past, Point, Window};
 use mainspring_core::event::Event;
 use mainspring_core::ids::{ProjectId, ScheduleId};
-use mainspring_core::job::JobState;
+use mainspring_core::job::{JobState, Origin};
 use mainspring_core::queue::ALL_QUEUES;
 use mainspring_core::reader::{GroupBy, Reader, RollupRow};
 use mainspring_core::store::JobFilter;
@@ -220,7 +220,8 @@ impl Sampler<'_> {
         }
         let mut found = Vec::new();
         let mut end = cursor;
-        let others = (self.project != ProjectId::DEFAULT && self.wants(&["node.lost"])).then_some(ProjectId::DEFAULT);
+        let others =
+            (self.project != ProjectId::DEFAULT && self.wants(&["node.lost"])).then_some(ProjectId::DEFAULT);
         for project in [Some(self.project), others].into_iter().flatten() {
             let mut after = cursor;
             for _ in 0..PAGES {
@@ -249,8 +250,11 @@ impl Sampler<'_> {
         oldest: Option<Timestamp>,
         samples: &mut BTreeMap<String, f64>,
     ) -> Result<(), StoreError> {
-        let before: BTreeMap<String, f64> =
-            seen.of("schedule.late").filter(|(_, p)| p.value > 0.0).map(|(s, p)| (s.to_owned(), p.value)).collect();
+        let before: BTreeMap<String, f64> = seen
+            .of("schedule.late")
+            .filter(|(_, p)| p.value > 0.0)
+            .map(|(s, p)| (s.to_owned(), p.value))
+            .collect();
         let waiting = match oldest {
             Some(at) if at <= time::minus(self.at, LATE) => self.waiting().await?,
             _ => BTreeMap::new(),
@@ -272,7 +276,7 @@ impl Sampler<'_> {
         for (schedule, since) in late {
             let record = self.reader.schedule(self.project, &schedule).await?;
             // A job was made since then; whether that one waits is looked at below.
-            let ran = record.is_none_or(|r| r.last_fire.is_some_and(|at| instant(at) > since));
+            let ran = record.is_none_or(|r| r.last_fire.is_some_and(|at| instant(at) >= since));
             samples.insert(name("schedule.late", &schedule), if ran { 0.0 } else { since });
         }
         for (schedule, since) in waiting {
@@ -289,10 +293,12 @@ impl Sampler<'_> {
         let filter = JobFilter { states: vec![JobState::Available], ..JobFilter::default() };
         let page = self.reader.jobs(self.project, &filter, None, limits::PAGE as u32).await?;
         let mut found: BTreeMap<ScheduleId, f64> = BTreeMap::new();
-        for job in page.rows.iter().filter(|j| j.attempt == 0 && j.run_at <= time::minus(self.at, LATE)) {
-            if let Some(schedule) = job.schedule {
+        // Backfills are late by nature, and what a person runs is nobody's fire.
+        let fires = page.rows.iter().filter(|j| j.attempt == 0 && j.origin == Origin::Fire);
+        for job in fires.filter(|j| j.run_at <= time::minus(self.at, LATE)) {
+            if let (Some(schedule), Some(at)) = (job.schedule, job.scheduled_for) {
                 let since = found.entry(schedule).or_insert(f64::MAX);
-                *since = since.min(instant(job.run_at));
+                *since = since.min(instant(at));
             }
         }
         let mut named = BTreeMap::new();

@@ -126,7 +126,11 @@ impl Row {
         Heartbeat {
             name: self.name,
             token: self.token,
-            spec: HeartbeatSpec { period: length(self.period), grace: length(self.grace), paused: self.paused },
+            spec: HeartbeatSpec {
+                period: length(self.period),
+                grace: length(self.grace),
+                paused: self.paused,
+            },
             last_ping: self.last_ping.map(|at| at.0),
             last_failed: self.last_failed,
             pings: self.pings,
@@ -139,7 +143,8 @@ impl Row {
 /// The heartbeats of a project by name.
 pub async fn heartbeats(client: &Client) -> Result<Vec<Heartbeat>> {
     let all = Statement::built(format!("SELECT {COLUMNS} WHERE project = ?1 ORDER BY name LIMIT ?2"));
-    let rows = tables(client)?.read(all.bind(client.project()).bind(limits::HEARTBEATS)).await.map_err(refused)?;
+    let rows =
+        tables(client)?.read(all.bind(client.project()).bind(limits::HEARTBEATS)).await.map_err(refused)?;
     Ok(rows.into_typed::<Row>().map_err(refused)?.into_iter().map(Row::record).collect())
 }
 
@@ -152,7 +157,8 @@ pub async fn heartbeat(client: &Client, name: &str) -> Result<Heartbeat> {
 }
 
 fn event(client: &Client, what: &str, name: &str) -> NewEvent {
-    NewEvent::new(&format!("heartbeat.{what}"), format!("heartbeat/{name}"), json!({})).by(client.actor())
+    NewEvent::new(&format!("heartbeat.{what}"), format!("heartbeat/{name}"), json!({}))
+        .by(&client.signature())
 }
 
 fn and_point(write: Write, written: series::Written) -> Write {
@@ -160,7 +166,12 @@ fn and_point(write: Write, written: series::Written) -> Write {
 }
 
 /// Makes a heartbeat. `token` is random, by the caller, who has the machine's chance at hand.
-pub async fn make_heartbeat(client: &Client, name: &str, spec: &HeartbeatSpec, token: &str) -> Result<Heartbeat> {
+pub async fn make_heartbeat(
+    client: &Client,
+    name: &str,
+    spec: &HeartbeatSpec,
+    token: &str,
+) -> Result<Heartbeat> {
     check_name(name)?;
     spec.check()?;
     let now = client.now();
@@ -176,7 +187,7 @@ pub async fn make_heartbeat(client: &Client, name: &str, spec: &HeartbeatSpec, t
     };
     let insert = Statement::new(
         "INSERT INTO alerts_heartbeats (project, name, token, period, grace, paused, created_at, changed_at)
-         SELECT ?1, ?2, ?3, CAST(?4 AS INTEGER), CAST(?5 AS INTEGER), CAST(?6 AS INTEGER), CAST(?7 AS INTEGER),
+         SELECT CAST(?1 AS INTEGER), ?2, ?3, CAST(?4 AS INTEGER), CAST(?5 AS INTEGER), CAST(?6 AS INTEGER), CAST(?7 AS INTEGER),
              CAST(?7 AS INTEGER)
          WHERE (SELECT count(*) FROM alerts_heartbeats WHERE project = ?1) < ?8",
     );
@@ -198,7 +209,8 @@ pub async fn make_heartbeat(client: &Client, name: &str, spec: &HeartbeatSpec, t
             Err(ClientError::invalid("heartbeat", text))
         }
         Err(e) if e.is_taken("alerts_heartbeats", &["project", "name"]) => {
-            Err(StoreError::Conflict(format!("there is a heartbeat {name:?} already; change that one")).into())
+            Err(StoreError::Conflict(format!("there is a heartbeat {name:?} already; change that one"))
+                .into())
         }
         Err(e) => Err(refused(e)),
     }

@@ -111,7 +111,8 @@ impl Looker {
         let project = ProjectId(due.project);
         let at = time::from_micros(look * time::MINUTE);
         let rules = self.rules(project, due.after).await?;
-        let families: BTreeSet<&'static str> = rules.iter().filter_map(|r| family(&r.spec.rule.condition)).collect();
+        let families: BTreeSet<&'static str> =
+            rules.iter().filter_map(|r| family(&r.spec.rule.condition)).collect();
         let mut seen = Seen::default();
         let (mut changed, mut cursor) = (vec![], due.cursor);
         if !families.is_empty() {
@@ -144,7 +145,11 @@ impl Looker {
             }
             draft = Draft { write, statements: draft.statements + statements, after: rule.id };
         }
-        if newest && done && rules.iter().any(|r| !r.state.firing.is_empty()) {
+        if newest
+            && done
+            && draft.statements < STATEMENTS / 2
+            && rules.iter().any(|r| !r.state.firing.is_empty())
+        {
             draft.write = self.wake(draft.write, project, &rules, now).await?;
         }
         if newest && done && look.rem_euclid(60) == 0 {
@@ -165,7 +170,13 @@ impl Looker {
     }
 
     /// Alerts whose snooze is over while they still fire are told anew.
-    async fn wake(&self, write: Write, project: ProjectId, rules: &[RuleRecord], now: Timestamp) -> Result<Write> {
+    async fn wake(
+        &self,
+        write: Write,
+        project: ProjectId,
+        rules: &[RuleRecord],
+        now: Timestamp,
+    ) -> Result<Write> {
         let over = Statement::built(format!(
             "SELECT {ALERT} WHERE project = ?1 AND ended_at IS NULL AND snoozed_until <= ?2 LIMIT 2"
         ));
@@ -175,7 +186,8 @@ impl Looker {
             let Some(rule) = rules.iter().find(|r| r.id == alert.rule) else { continue };
             let done = Statement::new("UPDATE alerts_alerts SET snoozed_until = NULL WHERE uid = ?1");
             write = write.then(done.bind(&alert.uid));
-            write = write.then(books::entry(project, &alert.uid, now, "woke", None, Some("the snooze is over")));
+            write =
+                write.then(books::entry(project, &alert.uid, now, "woke", None, Some("the snooze is over")));
             let told = Told { project, rule, at: now, look: time::minute(now), now };
             if !told.silent() {
                 write = told.say(write, NoticeState::Firing, &[&alert], &alert.title);
@@ -219,7 +231,14 @@ impl Told<'_> {
                 Change::Fired { subject, breached } => {
                     let alert = self.alert(subject, breached);
                     write = write.then(books::open(self.project, &alert));
-                    write = write.then(books::entry(self.project, &alert.uid, self.at, "fired", None, Some(&alert.title)));
+                    write = write.then(books::entry(
+                        self.project,
+                        &alert.uid,
+                        self.at,
+                        "fired",
+                        None,
+                        Some(&alert.title),
+                    ));
                     fired.push(alert);
                 }
                 Change::Recovered { subject } => {
@@ -237,7 +256,11 @@ impl Told<'_> {
                     "rule": self.rule.id, "name": self.rule.name, "subject": alert.subject,
                     "severity": alert.severity, "title": alert.title,
                 });
-                let known = if name == "alert.firing" { format!("alert/{}", alert.uid) } else { format!("rule/{}", self.rule.name) };
+                let known = if name == "alert.firing" {
+                    format!("alert/{}", alert.uid)
+                } else {
+                    format!("rule/{}", self.rule.name)
+                };
                 write = write.tell(self.at, self.project, NewEvent::new(name, known, data));
             }
         }
@@ -281,7 +304,8 @@ impl Told<'_> {
     /// Adds what people are told of these alerts, which changed at the same look.
     fn say(&self, write: Write, state: NoticeState, alerts: &[&AlertRecord], title: &str) -> Write {
         let spec = self.spec();
-        let mut facts = vec![("Rule".to_owned(), self.rule.name.clone()), ("Fires when".to_owned(), spec.words())];
+        let mut facts =
+            vec![("Rule".to_owned(), self.rule.name.clone()), ("Fires when".to_owned(), spec.words())];
         if state == NoticeState::Firing {
             let seen = alerts.iter().flat_map(|a| &a.breached).take(10);
             facts.extend(seen.map(|(subject, value)| {
@@ -289,7 +313,13 @@ impl Told<'_> {
                 (name, words::value(&spec.condition, *value))
             }));
         } else {
-            facts.extend(alerts.iter().take(10).filter(|a| !a.subject.is_empty()).map(|a| ("Recovered".to_owned(), a.subject.clone())));
+            facts.extend(
+                alerts
+                    .iter()
+                    .take(10)
+                    .filter(|a| !a.subject.is_empty())
+                    .map(|a| ("Recovered".to_owned(), a.subject.clone())),
+            );
         }
         if !spec.cool_down.is_zero() {
             facts.push(("Not again within".to_owned(), duration::format(spec.cool_down)));
@@ -307,6 +337,7 @@ impl Told<'_> {
             project: self.project,
             key,
             severity: self.rule.spec.severity,
+            urgent: self.rule.spec.urgent,
             state,
             title: title.to_owned(),
             text: self.rule.spec.note.clone(),

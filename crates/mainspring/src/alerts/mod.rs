@@ -30,7 +30,9 @@ pub use heartbeats::{
 };
 pub use look::{LAG, Looker};
 pub use records::{AlertRecord, AlertState, LogEntry, RuleRecord, RuleSpec};
-pub use rules::{delete_rule, enable_rule, make_rule, put_rule, rule, rules, seed, send_test, snooze_rule};
+pub use rules::{
+    channels, delete_rule, enable_rule, make_rule, put_rule, rule, rules, seed, send_test, snooze_rule,
+};
 pub use series::{Written as SeriesPoint, record};
 pub use words::{headline, value};
 

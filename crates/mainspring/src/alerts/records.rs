@@ -23,6 +23,9 @@ pub struct RuleSpec {
     /// Whether it is said when it is over.
     #[serde(default = "yes")]
     pub recovery: bool,
+    /// Whether it may break the quiet hours of its channels.
+    #[serde(default)]
+    pub urgent: bool,
     /// What to do when it fires; sent along.
     #[serde(default)]
     pub note: String,
@@ -39,7 +42,14 @@ fn yes() -> bool {
 impl RuleSpec {
     /// A rule with every default.
     pub fn new(rule: Rule) -> RuleSpec {
-        RuleSpec { rule, severity: warning(), channels: vec![], recovery: true, note: String::new() }
+        RuleSpec {
+            rule,
+            severity: warning(),
+            channels: vec![],
+            recovery: true,
+            urgent: false,
+            note: String::new(),
+        }
     }
 
     /// What is wrong with it, as (field, text).
@@ -95,8 +105,7 @@ pub(super) struct RuleRow {
 }
 
 /// The columns of a [`RuleRow`].
-pub(super) const RULE: &str =
-    "id, project, name, spec, enabled, snoozed_until, state, version, changed_by, changed_at FROM alerts_rules";
+pub(super) const RULE: &str = "id, project, name, spec, enabled, snoozed_until, state, version, changed_by, changed_at FROM alerts_rules";
 
 impl RuleRow {
     pub(super) fn record(self) -> RuleRecord {

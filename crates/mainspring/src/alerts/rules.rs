@@ -13,7 +13,7 @@ use serde_json::json;
 
 /// The event of something that was done to a rule.
 pub(super) fn event(client: &Client, what: &str, rule: &str, data: serde_json::Value) -> NewEvent {
-    NewEvent::new(&format!("rule.{what}"), format!("rule/{rule}"), data).by(client.actor())
+    NewEvent::new(&format!("rule.{what}"), format!("rule/{rule}"), data).by(&client.signature())
 }
 
 /// The rules of a project by name, those it begins with made if it is new.
@@ -44,11 +44,13 @@ pub async fn seed(client: &Client) -> Result<()> {
     let mine = store.last_event(project).await?;
     let first = store.last_event(mainspring_core::ProjectId::DEFAULT).await?;
     let mut write = Write::new().then(
-        Statement::new("INSERT INTO alerts_looks (project, look, cursor) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
-            .bind(project)
-            .bind(time::minute(now))
-            .bind(mine.max(first))
-            .expect_rows(1),
+        Statement::new(
+            "INSERT INTO alerts_looks (project, look, cursor) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )
+        .bind(project)
+        .bind(time::minute(now))
+        .bind(mine.max(first))
+        .expect_rows(1),
     );
     for (name, spec) in defaults::rules(project) {
         write = write.then(insert(client, name, &spec, now));
@@ -63,7 +65,7 @@ pub async fn seed(client: &Client) -> Result<()> {
 fn insert(client: &Client, name: &str, spec: &RuleSpec, now: Timestamp) -> Statement {
     Statement::new(
         "INSERT INTO alerts_rules (project, name, spec, state, created_at, changed_at, changed_by)
-         SELECT ?1, ?2, ?3, '{}', CAST(?4 AS INTEGER), CAST(?4 AS INTEGER), ?5
+         SELECT CAST(?1 AS INTEGER), ?2, ?3, '{}', CAST(?4 AS INTEGER), CAST(?4 AS INTEGER), ?5
          WHERE (SELECT count(*) FROM alerts_rules WHERE project = ?1) < ?6 RETURNING id",
     )
     .bind(client.project())
@@ -74,6 +76,16 @@ fn insert(client: &Client, name: &str, spec: &RuleSpec, now: Timestamp) -> State
     .bind(limits::ALERT_RULES)
 }
 
+/// Where nothing looked for long there is nothing to catch up with: a rule looks from now on.
+fn from_now_on(client: &Client, now: Timestamp) -> Statement {
+    Statement::new(
+        "UPDATE alerts_looks SET look = ?2, after = 0 WHERE project = ?1 AND look < ?2
+         AND NOT EXISTS (SELECT 1 FROM alerts_rules WHERE project = ?1 AND enabled = 1)",
+    )
+    .bind(client.project())
+    .bind(time::minute(now))
+}
+
 async fn check(client: &Client, tables: &dyn Tables, name: &str, spec: &RuleSpec) -> Result<()> {
     check_name(name)?;
     spec.check().map_err(|(field, text)| ClientError::invalid(field, text))?;
@@ -81,10 +93,15 @@ async fn check(client: &Client, tables: &dyn Tables, name: &str, spec: &RuleSpec
         return Ok(());
     }
     let known = Statement::new("SELECT id FROM notify_channels WHERE project = ?1 LIMIT 1000");
-    let known: Vec<i64> =
-        tables.read(known.bind(client.project())).await.and_then(|rows| rows.into_typed()).map_err(refused)?;
+    let known: Vec<i64> = tables
+        .read(known.bind(client.project()))
+        .await
+        .and_then(|rows| rows.into_typed())
+        .map_err(refused)?;
     match spec.channels.iter().find(|id| !known.contains(id)) {
-        Some(id) => Err(ClientError::invalid("channels", format!("there is no channel {id} in this project"))),
+        Some(id) => {
+            Err(ClientError::invalid("channels", format!("there is no channel {id} in this project")))
+        }
         None => Ok(()),
     }
 }
@@ -92,7 +109,8 @@ async fn check(client: &Client, tables: &dyn Tables, name: &str, spec: &RuleSpec
 fn taken(name: &str) -> impl FnOnce(TablesError) -> ClientError + use<'_> {
     move |e| match e.is_taken("alerts_rules", &["project", "name"]) {
         true => {
-            let text = format!("there is an alert rule {name:?} already; change that one or take another name");
+            let text =
+                format!("there is an alert rule {name:?} already; change that one or take another name");
             StoreError::Conflict(text).into()
         }
         false => refused(e),
@@ -106,9 +124,10 @@ pub async fn make_rule(client: &Client, name: &str, spec: &RuleSpec) -> Result<i
     check(client, &*tables, name, spec).await?;
     let now = client.now();
     let told = event(client, "created", name, json!({ "rule": spec.rule.words() }));
-    let write = Write::new().then(insert(client, name, spec, now).expect_rows(1)).tell(now, client.project(), told);
-    match tables.write(write).await {
-        Ok(mut written) => written.rows.swap_remove(0).one().map_err(refused),
+    let write =
+        Write::new().then(from_now_on(client, now)).then(insert(client, name, spec, now).expect_rows(1));
+    match tables.write(write.tell(now, client.project(), told)).await {
+        Ok(mut written) => written.rows.swap_remove(1).one().map_err(refused),
         Err(TablesError::Unexpected { .. }) => {
             let text = format!("a project has at most {} alert rules; delete one first", limits::ALERT_RULES);
             Err(ClientError::invalid("rule", text))
@@ -171,7 +190,7 @@ pub async fn enable_rule(client: &Client, id: i64, enabled: bool) -> Result<()> 
              changed_by = ?5 WHERE id = ?1 AND project = ?2",
     );
     let update = update.bind(id).bind(client.project()).bind(enabled).bind(now).bind(client.actor());
-    let mut write = Write::new().then(update.expect_rows(1));
+    let mut write = Write::new().then(from_now_on(client, now)).then(update.expect_rows(1));
     if !enabled {
         write = books::end_all(write, client, id, now, "the rule was switched off");
     }
@@ -202,6 +221,8 @@ pub async fn send_test(client: &Client, id: i64) -> Result<String> {
         project: client.project(),
         key: format!("rule/{id}"),
         severity: rule.spec.severity,
+        // Whoever asks for a test waits for it.
+        urgent: true,
         state: NoticeState::Test,
         title: format!("Test of the alert rule “{}”", rule.name),
         text: format!(
@@ -223,4 +244,12 @@ pub async fn send_test(client: &Client, id: i64) -> Result<String> {
     let write = notice.announce(&rule.spec.channels).into_write(write, now, client.project());
     tables(client)?.write(write).await.map_err(refused)?;
     Ok(text)
+}
+
+/// Channels that a rule may name, by name.
+pub async fn channels(client: &Client) -> Result<Vec<(i64, String)>> {
+    let all =
+        Statement::new("SELECT id, name FROM notify_channels WHERE project = ?1 ORDER BY name LIMIT 1000");
+    let rows = tables(client)?.read(all.bind(client.project())).await.map_err(refused)?;
+    rows.into_typed().map_err(refused)
 }

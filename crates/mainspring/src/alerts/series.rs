@@ -58,7 +58,8 @@ pub(super) fn points(project: ProjectId, at: Timestamp, values: &[(String, f64)]
     if values.is_empty() {
         return vec![];
     }
-    let rows: Vec<String> = (0..values.len()).map(|n| format!("(?1, ?{}, ?2, ?{})", 2 * n + 3, 2 * n + 4)).collect();
+    let rows: Vec<String> =
+        (0..values.len()).map(|n| format!("(?1, ?{}, ?2, ?{})", 2 * n + 3, 2 * n + 4)).collect();
     let rows = rows.join(", ");
     let bound = |sql: String| {
         let statement = Statement::built(sql).bind(project).bind(at);
@@ -94,7 +95,9 @@ pub(super) async fn newest(
     project: ProjectId,
     at: Timestamp,
 ) -> Result<Vec<(String, Point)>> {
-    let now = Statement::new("SELECT series, at, value FROM alerts_now WHERE project = ?1 ORDER BY series LIMIT ?2");
+    let now = Statement::new(
+        "SELECT series, at, value FROM alerts_now WHERE project = ?1 ORDER BY series LIMIT ?2",
+    );
     let rows = tables.read(now.bind(project).bind(limits::TABLE_ROWS)).await?.into_typed::<Row>()?;
     let mut found = told(rows);
     if found.iter().all(|(_, p)| p.at <= at) {
@@ -108,7 +111,8 @@ pub(super) async fn newest(
              WHERE n.project = ?1 AND n.at > ?2 GROUP BY n.series
          ) l ON l.series = p.series AND l.at = p.at WHERE p.project = ?1 LIMIT ?3",
     );
-    let rows = tables.read(before.bind(project).bind(at).bind(limits::TABLE_ROWS)).await?.into_typed::<Row>()?;
+    let rows =
+        tables.read(before.bind(project).bind(at).bind(limits::TABLE_ROWS)).await?.into_typed::<Row>()?;
     found.retain(|(_, p)| p.at <= at);
     found.extend(told(rows));
     Ok(found)

@@ -67,7 +67,9 @@ pub fn headline(rule: &Rule, breached: &[(String, f64)]) -> String {
             value(condition, seen),
             duration::format(*longer_than)
         ),
-        Condition::Unusual { .. } => format!("{whom}: an attempt took unusually long ({})", value(condition, seen)),
+        Condition::Unusual { .. } => {
+            format!("{whom}: an attempt took unusually long ({})", value(condition, seen))
+        }
         Condition::Late { .. } => format!("{whom} did not start in time, {}", value(condition, seen)),
         Condition::Silent { .. } => format!("{whom} did not ping in time, {}", value(condition, seen)),
         Condition::Waiting { .. } => format!("{whom}: a job waits for {}", seconds(seen)),
@@ -108,11 +110,17 @@ mod tests {
             said(failures, &[("nightly", 4.0), ("hourly", 3.0), ("x", 3.0)]),
             "Schedule nightly failed 4 times in a row (and 2 others)"
         );
-        let rate = Condition::FailureRate { of: of("everything"), above: 5.0, over: minutes(30), at_least: 20 };
+        let rate =
+            Condition::FailureRate { of: of("everything"), above: 5.0, over: minutes(30), at_least: 20 };
         assert_eq!(said(rate, &[("", 14.04)]), "All jobs together: 14.0 % failed in 30m");
         let waiting = Condition::Waiting { queue: None, longer_than: minutes(5) };
         assert_eq!(said(waiting, &[("mail", 600.4)]), "Queue mail: a job waits for 10m");
-        let metric = Condition::Metric { series: "leads".into(), above: None, below: Some(3.0), no_older_than: minutes(1) };
+        let metric = Condition::Metric {
+            series: "leads".into(),
+            above: None,
+            below: Some(3.0),
+            no_older_than: minutes(1),
+        };
         assert_eq!(said(metric, &[("leads", 2.5)]), "leads is 2.5, below 3");
     }
 }

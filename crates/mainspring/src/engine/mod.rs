@@ -370,9 +370,17 @@ impl Engine {
     /// Rings all bells: the clock jumped, or the database is back.
     pub fn ring_all(&self) {
         let s = &self.signals;
-        for bell in
-            [&s.dispatch, &s.promote, &s.schedule, &*s.finish, &s.heartbeat, &s.reap, &s.warden, &s.skew, &s.watch]
-        {
+        for bell in [
+            &s.dispatch,
+            &s.promote,
+            &s.schedule,
+            &*s.finish,
+            &s.heartbeat,
+            &s.reap,
+            &s.warden,
+            &s.skew,
+            &s.watch,
+        ] {
             bell.notify_one();
         }
     }

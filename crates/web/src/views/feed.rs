@@ -40,8 +40,10 @@ pub fn line(event: &EventView, nodes: bool) -> Line {
         "job" => format!("{} {whose}", text("kind").unwrap_or("job")),
         "queue" if whose == "*" => "all queues".into(),
         "batch" => format!("batch {}", text("name").unwrap_or(whose)),
-        "queue" | "node" | "key" | "secret" | "project" => format!("{what} {whose}"),
+        "queue" | "node" | "heartbeat" | "key" | "secret" | "project" => format!("{what} {whose}"),
         "invitation" => format!("an invitation for {whose}"),
+        "rule" => format!("alert rule {whose}"),
+        "alert" => format!("alert {}", text("name").or(text("rule")).unwrap_or(whose)),
         _ => whose.to_owned(),
     };
     let from = text("from").map(str::to_owned);
@@ -67,6 +69,9 @@ fn path(what: &str, whose: &str, nodes: bool) -> String {
         "batch" => format!("batches/{}", segment(whose)),
         "node" if nodes => "nodes".into(),
         "key" | "member" | "secret" | "project" | "invitation" => "settings".into(),
+        "alert" => format!("alerts/{}", segment(whose)),
+        "rule" => "alert-rules".into(),
+        "heartbeat" => "heartbeats".into(),
         _ => "audit?show=all".into(),
     }
 }
@@ -100,6 +105,11 @@ fn told(name: &str, data: &Value) -> (Mark, String) {
             mark("is-idle", "skip", "Joined"),
             format!("joined {} into one run{}", fires(), because("reason")),
         ),
+        "alert.firing" => (mark("is-bad", "bell", "Firing"), text("title").unwrap_or("fires").to_owned()),
+        "alert.recovered" => (mark("is-ok", "bell", "Recovered"), "recovered".into()),
+        "alert.acknowledged" => {
+            (mark("is-run", "ok", "Acknowledged"), format!("was acknowledged{}", because("note")))
+        }
         "schedule.broken" => (mark("is-bad", "bad", "Broken"), "has a rule that cannot be read".into()),
         "batch.complete" => (mark("is-ok", "ok", "Complete"), "is complete".into()),
         "batch.partial" => (mark("is-warn", "part", "Partial"), "ended in part".into()),

@@ -11,7 +11,9 @@ crate::on_both!(every_change_is_told_with_who_and_from_where);
 /// Routes that change nothing, or whose changes are told otherwise, each with the reason.
 fn quiet(route: &Route) -> bool {
     match route.id.as_str() {
-        "preview_schedule" | "preview_backfill" => true,
+        "preview_schedule" | "preview_backfill" | "backtest_rule" => true,
+        // Signs of life from outside, by an address that is nobody's.
+        "ping_by_post" | "ping_failed_by_post" => true,
         // The attempt's own record tells which worker did it: an entry per call would be a second log.
         _ => route.right == Some(Right::Work) || route.path.contains("/callbacks/"),
     }

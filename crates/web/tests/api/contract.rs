@@ -8,19 +8,31 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 const ROUTES: &[&str] = &[
+    "DELETE /api/v1/projects/{project}/alert-rules/{rule}",
+    "DELETE /api/v1/projects/{project}/alerts/{alert}",
+    "DELETE /api/v1/projects/{project}/heartbeats/{heartbeat}",
     "DELETE /api/v1/projects/{project}/invitations/{invitation}",
     "DELETE /api/v1/projects/{project}/keys/{key}",
     "DELETE /api/v1/projects/{project}/members/{member}",
     "DELETE /api/v1/projects/{project}/schedules/{schedule}",
     "DELETE /api/v1/projects/{project}/secrets/{secret}",
+    "GET /api/v1/ping/{token}",
+    "GET /api/v1/ping/{token}/fail",
     "GET /api/v1/projects",
     "GET /api/v1/projects/{project}",
+    "GET /api/v1/projects/{project}/alert-rules",
+    "GET /api/v1/projects/{project}/alert-rules/{rule}",
+    "GET /api/v1/projects/{project}/alert-rules/{rule}/backtest",
+    "GET /api/v1/projects/{project}/alerts",
+    "GET /api/v1/projects/{project}/alerts/{alert}",
     "GET /api/v1/projects/{project}/audit",
     "GET /api/v1/projects/{project}/batches",
     "GET /api/v1/projects/{project}/batches/{batch}",
     "GET /api/v1/projects/{project}/events",
     "GET /api/v1/projects/{project}/events/live",
     "GET /api/v1/projects/{project}/health",
+    "GET /api/v1/projects/{project}/heartbeats",
+    "GET /api/v1/projects/{project}/heartbeats/{heartbeat}",
     "GET /api/v1/projects/{project}/invitations",
     "GET /api/v1/projects/{project}/jobs",
     "GET /api/v1/projects/{project}/jobs/{job}",
@@ -37,8 +49,17 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/projects/{project}/secrets",
     "GET /api/v1/projects/{project}/stats",
     "GET /api/v1/projects/{project}/throughput",
+    "POST /api/v1/ping/{token}",
+    "POST /api/v1/ping/{token}/fail",
     "POST /api/v1/projects",
+    "POST /api/v1/projects/{project}/alert-rules",
+    "POST /api/v1/projects/{project}/alert-rules/{rule}/snooze",
+    "POST /api/v1/projects/{project}/alert-rules/{rule}/test",
+    "POST /api/v1/projects/{project}/alerts/{alert}/acknowledge",
+    "POST /api/v1/projects/{project}/alerts/{alert}/snooze",
     "POST /api/v1/projects/{project}/archive",
+    "POST /api/v1/projects/{project}/backtest",
+    "POST /api/v1/projects/{project}/heartbeats",
     "POST /api/v1/projects/{project}/invitations",
     "POST /api/v1/projects/{project}/jobs",
     "POST /api/v1/projects/{project}/jobs/cancel",
@@ -58,6 +79,8 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/projects/{project}/schedules/{schedule}/resume",
     "POST /api/v1/projects/{project}/schedules/{schedule}/run",
     "PUT /api/v1/projects/{project}",
+    "PUT /api/v1/projects/{project}/alert-rules/{rule}",
+    "PUT /api/v1/projects/{project}/heartbeats/{heartbeat}",
     "PUT /api/v1/projects/{project}/members/{member}",
     "PUT /api/v1/projects/{project}/queues/{queue}",
     "PUT /api/v1/projects/{project}/schedules/{schedule}",
@@ -106,6 +129,7 @@ pub async fn routes(world: &World) -> Vec<Route> {
 pub fn body(route: &Route) -> Option<Value> {
     let stretch = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z" });
     let rule = json!({ "trigger": "every 5m", "job": { "kind": "echo" } });
+    let failing = json!({ "when": "failures", "of": "kinds", "in_a_row": 3 });
     Some(match route.id.as_str() {
         "enqueue_job" => json!({ "kind": "echo" }),
         "enqueue_jobs" => json!({ "jobs": [{ "kind": "echo" }] }),
@@ -114,6 +138,13 @@ pub fn body(route: &Route) -> Option<Value> {
         "put_schedule" => rule,
         "preview_schedule" => json!({ "spec": rule }),
         "preview_backfill" | "backfill_schedule" => stretch,
+        "make_alert_rule" => json!({ "name": "a new rule", "rule": failing }),
+        // It looks for the same, so that what fires goes on firing.
+        "set_alert_rule" => json!({ "name": "another name", "rule": failing }),
+        "backtest_rule" => json!({ "rule": failing, "period": "1d" }),
+        "snooze_alert" | "snooze_alert_rule" => json!({ "for": "1h" }),
+        "make_heartbeat" => json!({ "name": "a new one", "period": "1d" }),
+        "set_heartbeat" => json!({ "period": "2d", "grace": "1h" }),
         "make_key" => json!({ "name": "a new one", "rights": ["read"] }),
         "set_member" => json!({ "role": "viewer" }),
         "set_secret" => json!({ "value": "a value to be kept" }),
@@ -154,7 +185,15 @@ impl Owned {
         let value = json!({ "value": format!("the value of {project}") });
         world.call("PUT", &at(&format!("/secrets/{secret}")), &key, Some(&value)).await.expect(200);
         let invited = world.post(&at("/invitations"), &key, json!({ "role": "viewer" })).await.expect(201);
+        let (rule, alert) = world.alert(project, mark).await;
+        let heartbeat = json!({ "name": format!("backup-of-{project}{mark}"), "period": "1d" });
+        let heartbeat = world.post(&at("/heartbeats"), &key, heartbeat).await.expect(201);
+        let token = heartbeat["ping_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
         Owned(vec![
+            ("{rule}", rule.to_string()),
+            ("{alert}", alert),
+            ("{heartbeat}", heartbeat["name"].as_str().unwrap().to_owned()),
+            ("{token}", token),
             ("{project}", project.to_owned()),
             ("{job}", job),
             ("{queue}", queue),
@@ -242,7 +281,7 @@ async fn the_document_names_every_route() {
 
 /// Routes whose body may be left out.
 fn takes_a_note(route: &Route) -> bool {
-    matches!(route.id.as_str(), "pause_queue" | "pause_schedule" | "cancel_job")
+    matches!(route.id.as_str(), "pause_queue" | "pause_schedule" | "cancel_job" | "acknowledge_alert")
 }
 
 /// Whatever is referred to is there.

@@ -5,6 +5,7 @@
 mod support;
 
 mod account;
+mod alerts;
 mod jobs;
 mod others;
 mod overview;

@@ -8,9 +8,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::{Client as Http, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use mainspring::alerts::{self, Looker, RuleSpec};
 use mainspring::clock::SystemClock;
 use mainspring::secrets::{Keyring, Keys};
 use mainspring::{Client, JobError, Json, KindSpec, Node, Registry, RetryPolicy};
+use mainspring_core::alert::{Condition, Over, Rule, Target};
 use mainspring_core::job::JobState;
 use mainspring_core::store::Store;
 use mainspring_core::tables::Statement;
@@ -304,6 +306,34 @@ impl World {
         (id, token)
     }
 
+    /// A rule of a project, and an alert that fires there, of a rule that is gone.
+    pub async fn alert(&self, project: &str, mark: &str) -> (i64, String) {
+        let client = self.client.clone().in_project(self.project(project).await);
+        let of = Target::each(Over::Kinds);
+        let spec = RuleSpec::new(Rule::new(Condition::Failures { of, in_a_row: 3 }));
+        let rule = alerts::make_rule(&client, &format!("Three failures{mark}"), &spec).await.expect("a rule");
+        let uid = format!("alt_{project}{mark}");
+        let insert = Statement::new(
+            "INSERT INTO alerts_alerts (uid, project, rule, rule_name, subject, severity, title, breached, fired_at)
+             VALUES (?1, ?2, ?4, 'gone', ?5, 'warning', 'Kind mail failed', '[[\"mail\",3.0]]', ?3)",
+        );
+        let insert = insert
+            .bind(&uid)
+            .bind(client.project())
+            .bind(self.web.now())
+            .bind(-client.project().0)
+            .bind(format!("mail{mark}"));
+        self.web.tables().write(insert.into()).await.expect("written");
+        (rule, uid)
+    }
+
+    /// Lets alert rules look, as if so many minutes had passed.
+    pub async fn watch(&self, minutes: u64) {
+        let looker = Looker::new(&self.client).expect("tables");
+        let now = time::plus(self.web.now(), Duration::from_secs(60 * minutes));
+        while looker.look(now).await.expect("a look") {}
+    }
+
     /// Enqueues a job of the default project.
     pub async fn enqueue(&self, kind: &str, payload: Value) -> i64 {
         let job = self.client.new_job_of(kind, Json::trusted(payload.to_string()));
@@ -373,4 +403,9 @@ fn start_node(store: Arc<dyn Store>, registry: Arc<Registry>) -> (oneshot::Sende
 #[allow(clippy::disallowed_methods, reason = "a test that waits for a real server")]
 pub async fn nap(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+/// Text as a part of an address or of a form.
+pub fn encoded(text: &str) -> String {
+    mainspring_web::frame::segment(text)
 }
