@@ -68,6 +68,12 @@ pub enum Command {
     /// What went wrong by the rules somebody set: list, show, snooze, rules, backtest
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// Where notices are sent: list, test
+    #[command(subcommand)]
+    Channel(crate::commands::channel::ChannelCommand),
+    /// What was sent, and what became of it
+    #[command(subcommand)]
+    Delivery(crate::commands::channel::DeliveryCommand),
     /// Cron expressions: when they fire, in words, what may be wrong with them
     #[command(subcommand)]
     Cron(CronCommand),

@@ -1,5 +1,5 @@
-//! The kinds that every `mainspring` knows, as the settings allow them: `http`, `command`, and those
-//! of the tour.
+//! The kinds that every `mainspring` knows, as the settings allow them: `http`, `command`, the one that
+//! delivers notices, and those of the tour.
 
 use crate::error::{CliError, Result};
 use crate::settings::{KEY, Settings};
@@ -9,6 +9,7 @@ use mainspring::Registry;
 use mainspring::kinds::command::{self, Command, CommandPolicy};
 use mainspring::kinds::http::sign::Secrets;
 use mainspring::kinds::http::{self, Http};
+use mainspring::notify;
 use mainspring::registry::KindSpec;
 use mainspring::secrets::{Keys, Secret, Source};
 use mainspring_core::code::Code;
@@ -22,6 +23,9 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
     }
     let key = settings.key.iter().flat_map(|key| key.0.expose().split_whitespace()).map(Secret::new);
     registry = registry.keys(Keys::new(key_source(settings))).secrets(key);
+    if registry.get(notify::KIND).is_none() {
+        registry = notify::register(registry, outbound(settings)?, settings.public_url.clone());
+    }
     registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
     if registry.get(command::KIND).is_none() {
         let policy = CommandPolicy {

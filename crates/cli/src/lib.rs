@@ -195,6 +195,8 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Project(c) => commands::project::run(app, c).await?,
         Command::Secret(c) => commands::secret::run(app, c).await?,
         Command::Alert(c) => commands::alert::run(app, c).await?,
+        Command::Channel(c) => commands::channel::run(app, c).await?,
+        Command::Delivery(c) => commands::channel::run_delivery(app, c).await?,
         Command::Cron(c) => return commands::cron::run(app, c).await,
         Command::Stats(args) => commands::stats::run(app, args).await?,
         Command::Health => return commands::stats::health(app).await,

@@ -33,6 +33,7 @@ pub const RUN: &[Place] = &[
 /// The group "Watch".
 pub const WATCH: &[Place] = &[
     Place { path: "alerts", name: "Alerts", icon: "bell" },
+    Place { path: "notifications", name: "Notifications", icon: "mega" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },
@@ -69,6 +70,8 @@ pub struct Frame {
     pub may_see: bool,
     /// Whether this caller may change members and keys.
     pub may_manage: bool,
+    /// How many notifications this caller has not seen.
+    pub unread: u32,
     /// The stylesheet's address.
     pub css: String,
     /// The script's address.
@@ -112,6 +115,7 @@ impl Frame {
             may_run: false,
             may_see: false,
             may_manage: false,
+            unread: 0,
             css: assets::address(web, "app.css"),
             js: assets::address(web, "app.js"),
             icon: assets::address(web, "icon.svg"),
@@ -147,6 +151,7 @@ impl Frame {
             may_run: caller.has(Right::Run),
             may_see: caller.has(Right::Payloads),
             may_manage: caller.has(Right::Manage),
+            unread: caller.unread,
             ..frame
         })
     }
@@ -162,6 +167,11 @@ impl Frame {
     pub fn events(&self) -> String {
         let project = self.project.as_deref().unwrap_or_default();
         format!("{}/api/v1/projects/{}/events/live", self.base, segment(project))
+    }
+
+    /// The number in the badge: `3`, `99+`.
+    pub fn badge(&self) -> String {
+        mainspring::notify::badge(self.unread)
     }
 
     /// The places of the side bar's first group.

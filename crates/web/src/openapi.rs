@@ -4,8 +4,7 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, audit, batches, events, heartbeats, invitations, jobs, keys, members, nodes,
-    problem, projects, queues, schedules, secrets, stats,
+    alert_rules, alerts, audit, batches, channels, deliveries, events, heartbeats, invitations, jobs, keys, members, nodes, notifications, problem, projects, queues, schedules, secrets, stats,
 };
 use axum::Router;
 use axum::response::IntoResponse;
@@ -41,6 +40,9 @@ pub fn api() -> OpenApiRouter<Web> {
         .merge(queues::api::routes())
         .merge(batches::api::routes())
         .merge(nodes::api::routes())
+        .merge(channels::api::routes())
+        .merge(deliveries::api::routes())
+        .merge(notifications::api::routes())
         .merge(stats::api::routes())
         .merge(events::api::routes())
         .merge(audit::api::routes())

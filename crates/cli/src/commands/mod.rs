@@ -4,6 +4,7 @@
 
 pub mod alert;
 pub mod batch;
+pub mod channel;
 pub mod check;
 pub mod config;
 pub mod cron;

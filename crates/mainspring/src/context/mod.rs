@@ -181,6 +181,11 @@ impl Context {
         }
     }
 
+    /// The sealed secrets, for kinds of the engine that keep some of their own.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.inner.services.vault
+    }
+
     /// What keeps secrets out of what this attempt leaves behind.
     pub(crate) fn redactor(&self) -> Arc<Redactor> {
         self.inner.services.vault.redactor(self.project())

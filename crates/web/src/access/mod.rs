@@ -144,6 +144,8 @@ pub struct Caller {
     pub via: Via,
     /// The project's name.
     pub project: String,
+    /// How many notifications they have not seen: counted for pages alone, which show it.
+    pub unread: u32,
     rights: BTreeSet<Right>,
     client: Client,
     /// Counts as long as somebody holds it: see [`Gate`].
@@ -314,6 +316,7 @@ impl FromRequestParts<Web> for Caller {
             return Ok(Caller {
                 via: Via::Key(key.id, key.queues),
                 project: name,
+                unread: 0,
                 rights: key.rights,
                 client: client.acting_from(&Whence::of(parts).0),
                 _permit: permit,
@@ -325,7 +328,12 @@ impl FromRequestParts<Web> for Caller {
         let permit = Arc::new(web.gate().enter(web.now(), project)?);
         check_archived(parts, web, project, &name).await?;
         let client = web.client().clone().in_project(project).acting_as(&session.email);
+        let page = parts.method == Method::GET && !parts.uri.path().contains("/api/v1/projects/");
+        let unread = match page {
+            true => mainspring::notify::unread(web.tables(), project, session.member).await?,
+            false => 0,
+        };
         let client = client.acting_from(&Whence::of(parts).0);
-        Ok(Caller { via: Via::Session(session), project: name, rights, client, _permit: permit })
+        Ok(Caller { via: Via::Session(session), project: name, unread, rights, client, _permit: permit })
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 const ROUTES: &[&str] = &[
     "DELETE /api/v1/projects/{project}/alert-rules/{rule}",
     "DELETE /api/v1/projects/{project}/alerts/{alert}",
+    "DELETE /api/v1/projects/{project}/channels/{channel}",
     "DELETE /api/v1/projects/{project}/heartbeats/{heartbeat}",
     "DELETE /api/v1/projects/{project}/invitations/{invitation}",
     "DELETE /api/v1/projects/{project}/keys/{key}",
@@ -28,6 +29,10 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/projects/{project}/audit",
     "GET /api/v1/projects/{project}/batches",
     "GET /api/v1/projects/{project}/batches/{batch}",
+    "GET /api/v1/projects/{project}/channels",
+    "GET /api/v1/projects/{project}/channels/{channel}",
+    "GET /api/v1/projects/{project}/deliveries",
+    "GET /api/v1/projects/{project}/deliveries/{delivery}",
     "GET /api/v1/projects/{project}/events",
     "GET /api/v1/projects/{project}/events/live",
     "GET /api/v1/projects/{project}/health",
@@ -40,6 +45,9 @@ const ROUTES: &[&str] = &[
     "GET /api/v1/projects/{project}/keys",
     "GET /api/v1/projects/{project}/members",
     "GET /api/v1/projects/{project}/nodes",
+    "GET /api/v1/projects/{project}/notification-preferences",
+    "GET /api/v1/projects/{project}/notifications",
+    "GET /api/v1/projects/{project}/notifications/unread",
     "GET /api/v1/projects/{project}/queues",
     "GET /api/v1/projects/{project}/queues/{queue}",
     "GET /api/v1/projects/{project}/schedules",
@@ -59,6 +67,9 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/projects/{project}/alerts/{alert}/snooze",
     "POST /api/v1/projects/{project}/archive",
     "POST /api/v1/projects/{project}/backtest",
+    "POST /api/v1/projects/{project}/channels",
+    "POST /api/v1/projects/{project}/channels/{channel}/test",
+    "POST /api/v1/projects/{project}/deliveries/{delivery}/redeliver",
     "POST /api/v1/projects/{project}/heartbeats",
     "POST /api/v1/projects/{project}/invitations",
     "POST /api/v1/projects/{project}/jobs",
@@ -69,6 +80,8 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/projects/{project}/jobs/{job}/retry",
     "POST /api/v1/projects/{project}/keys",
     "POST /api/v1/projects/{project}/leave",
+    "POST /api/v1/projects/{project}/notifications/read-all",
+    "POST /api/v1/projects/{project}/notifications/{notification}/read",
     "POST /api/v1/projects/{project}/preview",
     "POST /api/v1/projects/{project}/queues/{queue}/pause",
     "POST /api/v1/projects/{project}/queues/{queue}/resume",
@@ -80,8 +93,10 @@ const ROUTES: &[&str] = &[
     "POST /api/v1/projects/{project}/schedules/{schedule}/run",
     "PUT /api/v1/projects/{project}",
     "PUT /api/v1/projects/{project}/alert-rules/{rule}",
+    "PUT /api/v1/projects/{project}/channels/{channel}",
     "PUT /api/v1/projects/{project}/heartbeats/{heartbeat}",
     "PUT /api/v1/projects/{project}/members/{member}",
+    "PUT /api/v1/projects/{project}/notification-preferences",
     "PUT /api/v1/projects/{project}/queues/{queue}",
     "PUT /api/v1/projects/{project}/schedules/{schedule}",
     "PUT /api/v1/projects/{project}/secrets/{secret}",
@@ -125,6 +140,12 @@ pub async fn routes(world: &World) -> Vec<Route> {
     routes
 }
 
+/// A channel of mails, which keeps no secret.
+fn channel(name: &str) -> Value {
+    let settings = json!({ "kind": "email", "host": "mail.example.com", "from": "engine@example.com", "to": ["ops@example.org"] });
+    json!({ "name": name, "settings": settings })
+}
+
 /// A body that the route understands.
 pub fn body(route: &Route) -> Option<Value> {
     let stretch = json!({ "from": "2026-01-01T00:00:00Z", "until": "2026-01-01T01:00:00Z" });
@@ -151,6 +172,9 @@ pub fn body(route: &Route) -> Option<Value> {
         "make_invitation" => json!({ "role": "viewer", "email": "new@example.com", "length": "2d" }),
         "make_project" => json!({ "name": "made-by-a-test", "title": "Made by a test" }),
         "rename_project" => json!({ "title": "Another title" }),
+        "make_channel" => channel("made by the contract"),
+        "change_channel" => channel("changed by the contract"),
+        "set_preferences" => json!({ "muted": ["info"] }),
         _ => return None,
     })
 }
@@ -189,11 +213,18 @@ impl Owned {
         let heartbeat = json!({ "name": format!("backup-of-{project}{mark}"), "period": "1d" });
         let heartbeat = world.post(&at("/heartbeats"), &key, heartbeat).await.expect(201);
         let token = heartbeat["ping_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let made_channel = world.post(&at("/channels"), &key, channel(&format!("ours{mark}"))).await.expect(201);
+        let channel = made_channel["channel"]["id"].to_string();
+        let test =
+            world.call("POST", &at(&format!("/channels/{channel}/test")), &key, None).await.expect(202);
         Owned(vec![
             ("{rule}", rule.to_string()),
             ("{alert}", alert),
             ("{heartbeat}", heartbeat["name"].as_str().unwrap().to_owned()),
             ("{token}", token),
+            ("{channel}", channel),
+            ("{delivery}", test["id"].to_string()),
+            ("{notification}", test["notification"].to_string()),
             ("{project}", project.to_owned()),
             ("{job}", job),
             ("{queue}", queue),

@@ -11,6 +11,7 @@ mod hostile;
 mod jobs;
 mod live;
 mod people;
+mod notifications;
 mod projects;
 mod refusals;
 mod schedules;

@@ -7,6 +7,7 @@ mod support;
 mod account;
 mod alerts;
 mod jobs;
+mod notifications;
 mod others;
 mod overview;
 mod people;
