@@ -124,6 +124,10 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// What one project may ask of the server.
     pub share: mainspring_web::access::Share,
+    /// Who outside wants to hear from this node.
+    pub heartbeat_url: Option<String>,
+    /// How often.
+    pub heartbeat_every: Duration,
     /// What is kept how long.
     pub sweep: SweepPolicy,
     /// Command jobs.
@@ -285,6 +289,8 @@ fn typed(
         listen_given: *find("listen").1 != Origin::Default,
         public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
         share: share(int("requests.per_second"), int("requests.at_once")),
+        heartbeat_url: Some(text("heartbeat_url").to_owned()).filter(|u| !u.is_empty()),
+        heartbeat_every: duration("heartbeat_every"),
         sweep: SweepPolicy {
             jobs: Retention {
                 completed: duration("retention.completed"),

@@ -226,6 +226,26 @@ pub const SETTINGS: &[Setting] = &[
     )
     .eg("50"),
     row(
+        "heartbeat_url",
+        Flag::None,
+        Kind::Url,
+        "",
+        "An outside watcher that this node asks for every so often, so that somebody notices when it is gone",
+    )
+    .more(
+        "Given only while the node works: its own sign of life was taken by the store a moment ago. The address \
+         must be reachable under `outbound.allow`.",
+    )
+    .eg("https://hc.example.com/ping/0b1c"),
+    row(
+        "heartbeat_every",
+        Flag::None,
+        Kind::Duration(1_000, 86_400_000),
+        "1m",
+        "How often the outside watcher is asked for",
+    )
+    .eg("5m"),
+    row(
         "retention.completed",
         Flag::None,
         Kind::Duration(60_000, 100 * YEAR_MS),

@@ -5,3 +5,4 @@ mod channels;
 mod deliver;
 mod inbox;
 mod support;
+mod watcher;

@@ -81,12 +81,17 @@ pub struct Running {
 /// The address of the dashboard in messages.
 pub const HOME: &str = "https://m.example";
 
+/// A way to servers on loopback.
+pub fn outbound() -> mainspring_outbound::Client {
+    let guard = Guard::new(&["127.0.0.0/8"]).unwrap();
+    let settings = Settings { guard, extra_roots: Some(CA.into()), ..Settings::default() };
+    mainspring_outbound::Client::new(settings).unwrap()
+}
+
 impl Running {
     /// Starts a node over a store.
     pub fn start(stores: Stores) -> Running {
-        let guard = Guard::new(&["127.0.0.0/8"]).unwrap();
-        let settings = Settings { guard, extra_roots: Some(CA.into()), ..Settings::default() };
-        let outbound = mainspring_outbound::Client::new(settings).unwrap();
+        let outbound = outbound();
         let registry = Registry::new().keys(Keys::given(Keyring::random().unwrap()));
         let registry = Arc::new(notify::register(registry, outbound, Some(HOME.into())));
         let node = Node::builder(stores.store.clone(), registry).slots(4).settings(|s| {
@@ -150,7 +155,7 @@ impl Running {
                 return found;
             }
             last = Some(found);
-            nap().await;
+            nap(20).await;
         }
         panic!("the delivery never came to that: {last:#?}");
     }
@@ -162,8 +167,8 @@ impl Running {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test that waits for a real node")]
-fn nap() -> impl Future<Output = ()> {
-    tokio::time::sleep(Duration::from_millis(20))
+pub fn nap(ms: u64) -> impl Future<Output = ()> {
+    tokio::time::sleep(Duration::from_millis(ms))
 }
 
 /// The same test on both stores.

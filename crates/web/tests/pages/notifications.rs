@@ -3,7 +3,7 @@
 use super::support::World;
 use super::{HOSTILE, page, sent_to, viewer};
 use mainspring::notify::{Notice, NoticeState, Severity};
-use mainspring_core::tables::Write;
+use mainspring_core::tables::{Statement, Write};
 
 async fn say(world: &World, title: &str, severity: Severity) {
     let now = world.client.now();
@@ -57,6 +57,25 @@ async fn what_was_said_is_counted_on_every_page_until_it_is_read() {
         page(&world, "/p/default", &other).await.contains(r#"<span class="badge is-bad">2</span>"#),
         "each by itself"
     );
+    // A channel that cannot deliver is seen where one looks first, and by programs.
+    let key = world
+        .key("default", &[mainspring_web::access::Right::Read, mainspring_web::access::Right::Change])
+        .await;
+    let settings = serde_json::json!({ "kind": "email", "host": "mail.example.com", "from": "a@example.com", "to": ["b@example.com"] });
+    world
+        .post(
+            "/api/v1/projects/default/channels",
+            &key,
+            serde_json::json!({ "name": "ops mail", "settings": settings }),
+        )
+        .await
+        .expect(201);
+    let health = "/api/v1/projects/default/health";
+    assert_eq!(world.get(health, &key).await.expect(200)["silent_channels"], serde_json::json!([]));
+    let ill = Statement::new("UPDATE notify_channels SET failing = 1, last_error = 'no such mailbox'");
+    world.web.tables().write(ill.into()).await.unwrap();
+    assert_eq!(world.get(health, &key).await.expect(200)["silent_channels"][0]["reason"], "no such mailbox");
+    assert!(page(&world, "/p/default", &admin).await.contains("The channel ops mail does not deliver"));
     sent_to(&world.form("/p/default/notifications/preferences", &other, "critical=on&info=on").await);
     let after = page(&world, "/p/default/notifications", &other).await;
     assert!(after.contains(r#"<span class="badge is-bad">1</span>"#), "warnings are not counted: {after}");
