@@ -11,6 +11,7 @@ use std::time::Duration;
 on_both! {
     every_kind_of_channel_delivers_and_keeps_the_receipt
     what_was_not_taken_is_sent_again_under_the_same_id
+    what_was_cut_off_in_the_middle_is_not_sent_and_comes_again
     who_is_gone_is_asked_no_more
     nobody_is_believed_to_have_what_nobody_confirmed
     notices_that_are_gathered_go_as_one_message
@@ -101,6 +102,26 @@ async fn what_was_not_taken_is_sent_again_under_the_same_id(stores: Stores) {
     let again = node.becomes(again, DeliveryState::Sent).await;
     assert_ne!(again.uid, sent.uid);
     assert_eq!(stub.wait_for(3)[2].headers["webhook-id"], got[0].headers["webhook-id"], "receivers know it");
+    node.stop().await;
+}
+
+async fn what_was_cut_off_in_the_middle_is_not_sent_and_comes_again(stores: Stores) {
+    let stub = Stub::start(vec![Answer::Silence, Answer::of(200, "fine")]);
+    let node = Running::start(stores);
+    let channel = node.channel("hook", hook(&stub), None, Timing::default()).await;
+    let delivery = node.say("Import failed", false, &[channel.id]).await[0];
+    let stub = tokio::task::spawn_blocking(move || (stub.wait_for(1), stub)).await.unwrap().1;
+    let begun = node.until(delivery, |d| d.tries == 1).await;
+    assert_eq!((begun.state, begun.sent), (DeliveryState::Queued, None));
+    let client = node.client.clone();
+    let stores = node.stop().await;
+    let left = notify::delivery(&client, delivery).await.unwrap().0;
+    assert_eq!((left.state, left.sent), (DeliveryState::Queued, None), "nobody has said that it was taken");
+    let node = Running::start(stores);
+    let sent = node.becomes(delivery, DeliveryState::Sent).await;
+    assert_eq!(sent.tries, 2);
+    let got = stub.all();
+    assert_eq!((got.len(), &got[0].headers["webhook-id"]), (2, &got[1].headers["webhook-id"]));
     node.stop().await;
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 pub struct Stores {
     pub store: Arc<dyn Store>,
     pub tables: Arc<dyn Tables>,
+    keys: Arc<Keys>,
     _keep: Box<dyn std::any::Any>,
 }
 
@@ -45,7 +46,8 @@ pub async fn postgres() -> Stores {
 async fn ready(store: Arc<dyn Store>, keep: Box<dyn std::any::Any>) -> Stores {
     let tables = store.clone().tables().unwrap();
     mainspring::notify::migrate(&*tables).await.unwrap();
-    Stores { store, tables, _keep: keep }
+    let keys = Keys::given(Keyring::random().unwrap());
+    Stores { store, tables, keys, _keep: keep }
 }
 
 impl Stores {
@@ -92,9 +94,9 @@ impl Running {
     /// Starts a node over a store.
     pub fn start(stores: Stores) -> Running {
         let outbound = outbound();
-        let registry = Registry::new().keys(Keys::given(Keyring::random().unwrap()));
+        let registry = Registry::new().keys(stores.keys.clone());
         let registry = Arc::new(notify::register(registry, outbound, Some(HOME.into())));
-        let node = Node::builder(stores.store.clone(), registry).slots(4).settings(|s| {
+        let node = Node::builder(stores.store.clone(), registry).slots(4).grace(Duration::from_millis(100)).settings(|s| {
             s.poll = Duration::from_millis(200);
             s.poll_blind = Duration::from_millis(200);
         });
@@ -107,9 +109,10 @@ impl Running {
         Running { client, stores, stop: Some(stop), ended }
     }
 
-    pub async fn stop(mut self) {
+    pub async fn stop(mut self) -> Stores {
         drop(self.stop.take());
         self.ended.await.unwrap();
+        self.stores
     }
 
     /// Makes a channel.
