@@ -160,9 +160,9 @@ async fn nobody_is_believed_to_have_what_nobody_confirmed(stores: Stores) {
         assert_eq!((waits.state, waits.tries), (DeliveryState::Queued, 1));
         // Given up from outside, without the handler's knowing: a person's cancel, or poison.
         let job = waits.job.unwrap();
+        node.job_becomes(job, JobState::Scheduled).await;
         node.client.cancel(job, "enough").await.unwrap();
-        let state = node.stores.store.job(node.client.project(), job).await.unwrap().unwrap().job.state;
-        assert_eq!(state, JobState::Cancelled);
+        node.job_becomes(job, JobState::Cancelled).await;
     }
     let store = &*node.stores.store;
     notify::upkeep(store, &*node.stores.tables, node.client.now()).await.unwrap();

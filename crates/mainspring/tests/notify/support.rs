@@ -6,6 +6,8 @@ use mainspring::notify::{
 use mainspring::secrets::{Keyring, Keys, Secret};
 use mainspring::{Client, Node, Registry};
 use mainspring_core::ProjectId;
+use mainspring_core::ids::JobId;
+use mainspring_core::job::JobState;
 use mainspring_core::store::Store;
 use mainspring_core::tables::Write;
 use mainspring_core::tables::{Statement, Tables};
@@ -161,6 +163,18 @@ impl Running {
             nap(20).await;
         }
         panic!("the delivery never came to that: {last:#?}");
+    }
+
+    /// Waits until a job is in this state.
+    pub async fn job_becomes(&self, id: JobId, state: JobState) {
+        for _ in 0..3000 {
+            let job = self.stores.store.job(self.client.project(), id).await.unwrap().unwrap().job;
+            if job.state == state {
+                return;
+            }
+            nap(20).await;
+        }
+        panic!("job {id} never became {state}");
     }
 
     /// Waits until it is in this state.
