@@ -12,7 +12,7 @@ use mainspring::kinds::http::{self, Http};
 use mainspring::notify;
 use mainspring::registry::KindSpec;
 use mainspring::secrets::{Keys, Secret, Source};
-use mainspring::step::Watcher;
+use mainspring::step::SignOfLife;
 use mainspring_core::code::Code;
 
 /// Adds them; a kind of the program's own that has one of these names goes before it.
@@ -26,7 +26,7 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
     registry = registry.keys(Keys::new(key_source(settings))).secrets(key);
     if let Some(url) = settings.heartbeat_url.clone() {
         let (outbound, every) = (outbound(settings)?, settings.heartbeat_every);
-        registry = registry.state(Watcher { outbound, url, every });
+        registry = registry.state(SignOfLife { outbound, url, every });
     }
     if registry.get(notify::KIND).is_none() {
         registry = notify::register(registry, outbound(settings)?, settings.public_url.clone());

@@ -4,7 +4,8 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, audit, batches, channels, deliveries, events, heartbeats, invitations, jobs, keys, members, nodes, notifications, problem, projects, queues, schedules, secrets, stats,
+    alert_rules, alerts, audit, batches, channels, deliveries, events, heartbeats, invitations, jobs, keys,
+    members, nodes, notifications, problem, projects, queues, schedules, secrets, stats,
 };
 use axum::Router;
 use axum::response::IntoResponse;

@@ -2,7 +2,8 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, assets, audit, batches, health, heartbeats, invitations, jobs, nodes, notifications, openapi, overview, people, projects, queues, schedules, settings,
+    alert_rules, alerts, assets, audit, batches, health, heartbeats, invitations, jobs, nodes, notifications,
+    openapi, overview, people, projects, queues, schedules, settings,
 };
 use axum::Router;
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 const UPKEEP: Duration = Duration::from_secs(600);
 
 /// Who outside wants to hear from the engine. Given to the node as [`crate::Registry::state`].
-pub struct Watcher {
+pub struct SignOfLife {
     /// The way out.
     pub outbound: mainspring_outbound::Client,
     /// Its address.
@@ -66,7 +66,7 @@ impl Herald {
         Ok(next)
     }
 
-    async fn sign_of_life(&self, watcher: &Watcher, now: Timestamp) {
+    async fn sign_of_life(&self, watcher: &SignOfLife, now: Timestamp) {
         if self.engine.node().is_none() || self.engine.unheard() {
             return;
         }
@@ -82,7 +82,7 @@ impl Step for Herald {
     async fn step(&self, now: Timestamp) -> Result<Wake> {
         let registry = &self.engine.services.registry;
         let delivers = registry.get(notify::KIND).is_some();
-        let watcher = registry.get_state::<Watcher>();
+        let watcher = registry.get_state::<SignOfLife>();
         if self.engine.draining() || (!delivers && watcher.is_none()) {
             return Ok(Wake::Idle);
         }

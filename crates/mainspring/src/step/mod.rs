@@ -22,7 +22,7 @@ pub use cleaner::Cleaner;
 pub use dispatcher::Dispatcher;
 pub use finisher::Finisher;
 pub use heartbeat::Heartbeat;
-pub use herald::{Herald, Watcher};
+pub use herald::{Herald, SignOfLife};
 pub use promoter::Promoter;
 pub use reaper::Reaper;
 pub use scheduler::Scheduler;

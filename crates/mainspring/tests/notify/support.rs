@@ -98,10 +98,13 @@ impl Running {
         let outbound = outbound();
         let registry = Registry::new().keys(stores.keys.clone());
         let registry = Arc::new(notify::register(registry, outbound, Some(HOME.into())));
-        let node = Node::builder(stores.store.clone(), registry).slots(4).grace(Duration::from_millis(100)).settings(|s| {
-            s.poll = Duration::from_millis(200);
-            s.poll_blind = Duration::from_millis(200);
-        });
+        let node = Node::builder(stores.store.clone(), registry)
+            .slots(4)
+            .grace(Duration::from_millis(100))
+            .settings(|s| {
+                s.poll = Duration::from_millis(200);
+                s.poll_blind = Duration::from_millis(200);
+            });
         let node = node.build().unwrap();
         let client = node.client().acting_as("ada");
         let (stop, stopped) = oneshot::channel::<()>();

@@ -2,7 +2,7 @@
 
 use crate::on_both;
 use crate::support::{Stores, outbound};
-use mainspring::step::Watcher;
+use mainspring::step::SignOfLife;
 use mainspring::{Node, Registry};
 use mainspring_testkit::outside::{Answer, Stub};
 use std::time::Duration;
@@ -15,7 +15,8 @@ on_both! {
 async fn a_watcher_hears_from_a_node_that_works_and_not_from_one_that_ended(stores: Stores) {
     // That it refuses once keeps nobody from asking again.
     let stub = Stub::start(vec![Answer::of(503, "busy"), Answer::of(200, "OK")]);
-    let watcher = Watcher { outbound: outbound(), url: stub.url("/ping"), every: Duration::from_millis(100) };
+    let watcher =
+        SignOfLife { outbound: outbound(), url: stub.url("/ping"), every: Duration::from_millis(100) };
     let node = Node::builder(stores.store.clone(), Registry::new().state(watcher)).slots(1).build().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let ended = tokio::spawn(node.run(async { drop(stopped.await) }));

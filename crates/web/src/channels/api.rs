@@ -52,8 +52,8 @@ async fn make(
     caller: MayChange,
     Json(new): Json<ChannelBody>,
 ) -> Result<(StatusCode, Json<MadeChannel>)> {
-    let vault = web.client().vault();
-    let (channel, secret) = notify::make(caller.client(), &vault, new.into()).await?;
+    let vault = web.vault();
+    let (channel, secret) = notify::make(caller.client(), vault, new.into()).await?;
     let secret = secret.map(|secret| secret.expose().to_owned());
     Ok((StatusCode::CREATED, Json(MadeChannel { channel: channel.into(), secret })))
 }
@@ -75,8 +75,8 @@ async fn change(
     Path((_project, channel)): Path<(String, i64)>,
     Json(new): Json<ChannelBody>,
 ) -> Result<Json<ChannelView>> {
-    let vault = web.client().vault();
-    Ok(Json(notify::change(caller.client(), &vault, channel, new.into()).await?.into()))
+    let vault = web.vault();
+    Ok(Json(notify::change(caller.client(), vault, channel, new.into()).await?.into()))
 }
 
 /// Deletes a channel and its secret. What was still to be sent by it fails.

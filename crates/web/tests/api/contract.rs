@@ -213,7 +213,8 @@ impl Owned {
         let heartbeat = json!({ "name": format!("backup-of-{project}{mark}"), "period": "1d" });
         let heartbeat = world.post(&at("/heartbeats"), &key, heartbeat).await.expect(201);
         let token = heartbeat["ping_url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-        let made_channel = world.post(&at("/channels"), &key, channel(&format!("ours{mark}"))).await.expect(201);
+        let made_channel =
+            world.post(&at("/channels"), &key, channel(&format!("ours{mark}"))).await.expect(201);
         let channel = made_channel["channel"]["id"].to_string();
         let test =
             world.call("POST", &at(&format!("/channels/{channel}/test")), &key, None).await.expect(202);
