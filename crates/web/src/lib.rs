@@ -1,7 +1,7 @@
 //! The face of the engine: a REST API and a dashboard, served by one process on one port.
 //!
 //! ```text
-//! request ▶ server.rs: limits, headers ▶ access: who, which project, what rights ▶ a resource's folder
+//! request ▶ server: limits, headers ▶ access: who, which project, what rights ▶ a resource's folder
 //!             api.rs   JSON in, JSON out, described for OpenAPI where it is written
 //!             pages.rs forms in, HTML out (POST, then redirect)
 //!             mod.rs   the views both show, so that they cannot disagree
@@ -39,6 +39,7 @@ mod people;
 pub mod problem;
 pub mod projects;
 pub mod queues;
+pub mod reference;
 pub mod routes;
 pub mod schedules;
 pub mod secrets;
@@ -49,5 +50,9 @@ pub mod stats;
 pub mod views;
 
 pub use problem::Problem;
+pub use server::inside::Inside;
+pub use server::limits::Limits;
+pub use server::origin::Network;
+pub use server::tls::Certificates;
 pub use server::{Bound, bind, serve};
 pub use state::{Config, Web};

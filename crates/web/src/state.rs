@@ -2,6 +2,9 @@
 
 use crate::access::{Gate, Share};
 use crate::accounts;
+use crate::server::limits::Limits;
+use crate::server::origin::Network;
+use crate::server::tls::Certificates;
 use jiff::Timestamp;
 use mainspring::Client;
 use mainspring::secrets::Vault;
@@ -21,6 +24,14 @@ pub struct Config {
     pub public_url: Option<String>,
     /// How much one project may ask of this server.
     pub share: Share,
+    /// Names by which it may be asked for, besides addresses, `localhost` and that of `public_url`.
+    pub hosts: Vec<String>,
+    /// Proxies whose word on where a request comes from is believed.
+    pub trusted: Vec<Network>,
+    /// Certificate and key, when it talks TLS itself.
+    pub tls: Option<Arc<Certificates>>,
+    /// What clients may cost.
+    pub limits: Limits,
     /// The version shown.
     pub version: &'static str,
 }
@@ -31,6 +42,10 @@ impl Default for Config {
             listen: ([127, 0, 0, 1], 8420).into(),
             public_url: None,
             share: Share::default(),
+            hosts: vec![],
+            trusted: vec![],
+            tls: None,
+            limits: Limits::default(),
             version: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -119,6 +134,8 @@ impl Web {
 
     /// Whether cookies may only travel encrypted.
     pub fn secure(&self) -> bool {
-        self.0.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        let config = &self.0.config;
+        let public = config.public_url.as_deref();
+        public.map_or(config.tls.is_some(), |url| url.starts_with("https://"))
     }
 }

@@ -124,6 +124,14 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// What one project may ask of the server.
     pub share: mainspring_web::access::Share,
+    /// Further names of the server.
+    pub hosts: Vec<String>,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<String>,
+    /// Certificate and key of the server, if it talks TLS itself.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Connections to the server at once.
+    pub max_connections: usize,
     /// What is kept how long.
     pub sweep: SweepPolicy,
     /// Command jobs.
@@ -285,6 +293,10 @@ fn typed(
         listen_given: *find("listen").1 != Origin::Default,
         public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
         share: share(int("requests.per_second"), int("requests.at_once")),
+        hosts: list("hosts"),
+        trusted_proxies: list("trusted_proxies"),
+        tls: tls(find("tls_cert"), find("tls_key"))?,
+        max_connections: int("max_connections") as usize,
         sweep: SweepPolicy {
             jobs: Retention {
                 completed: duration("retention.completed"),
@@ -330,6 +342,20 @@ fn secrets(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 fn key_file(text: &str, origin: &Origin, file: Option<&Node>) -> Option<PathBuf> {
     let folder = file.and_then(|f| f.path().parent()).filter(|_| matches!(origin, Origin::File(_)));
     (!text.is_empty()).then(|| folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+}
+
+/// Certificate and key go together or not at all.
+fn tls(cert: (&Value, &Origin), key: (&Value, &Origin)) -> Result<Option<(PathBuf, PathBuf)>> {
+    let lacking = |given: &Origin, missing: &str| {
+        let error = CliError::new(Code::CONFIG_INVALID, format!("{missing} is not set"));
+        Err(error.at(given.to_string()).hint("tls_cert and tls_key, both or neither"))
+    };
+    match (cert.0.text().as_str(), key.0.text().as_str()) {
+        ("", "") => Ok(None),
+        ("", _) => lacking(key.1, "tls_cert"),
+        (_, "") => lacking(cert.1, "tls_key"),
+        (cert, key) => Ok(Some((cert.into(), key.into()))),
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub enum Kind {
     Url,
     /// A path.
     Path,
+    /// Addresses and networks: a list in the file, separated by commas elsewhere.
+    Networks,
     /// Names: a list in the file, separated by commas elsewhere.
     Names,
     /// Texts: a list in the file, separated by commas elsewhere.
@@ -225,6 +227,47 @@ pub const SETTINGS: &[Setting] = &[
         "Requests of one project that this server works on at a time",
     )
     .eg("50"),
+    row(
+        "hosts",
+        Flag::None,
+        Kind::Texts,
+        "",
+        "Names by which this server may be asked for, besides addresses, localhost and that of public_url",
+    )
+    .more(
+        "Also this machine's own name. A request for another name is refused: a foreign page could give its \
+         own name this server's address and so make a browser call it.",
+    )
+    .eg("mainspring,ops.internal"),
+    row(
+        "trusted_proxies",
+        Flag::None,
+        Kind::Networks,
+        "",
+        "Proxies whose X-Forwarded-For is believed; from others the header counts for nothing",
+    )
+    .more("It tells the client's address, by which wrong passwords are counted and the audit log is written.")
+    .eg("127.0.0.1,10.0.0.0/8"),
+    row(
+        "tls_cert",
+        Flag::None,
+        Kind::Path,
+        "",
+        "The server's certificate with its chain, in PEM: it then talks TLS",
+    )
+    .more("Read again when the file changes, so that a renewal needs no restart. Takes `tls_key` too.")
+    .eg("/etc/mainspring/cert.pem"),
+    row("tls_key", Flag::None, Kind::Path, "", "The private key of tls_cert, in PEM")
+        .eg("/etc/mainspring/key.pem"),
+    row(
+        "max_connections",
+        Flag::None,
+        Kind::Int(8, 100_000),
+        "1024",
+        "Connections to the dashboard and the API at once; one more is told to come back",
+    )
+    .more("Each open page takes one for what it shows live. The system's limit on open files must be higher.")
+    .eg("4096"),
     row(
         "retention.completed",
         Flag::None,

@@ -264,7 +264,10 @@ pub fn check_origin(parts: &Parts, web: &Web) -> Result<()> {
     };
     let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("");
     let own = origin.split_once("://").map_or("", |(_, rest)| rest);
-    let public = web.config().public_url.as_deref().is_some_and(|url| url.starts_with(origin));
+    let public = web.config().public_url.as_deref().is_some_and(|url| {
+        let rest = url.strip_prefix(origin);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     if own == host || public { Ok(()) } else { Err(refused()) }
 }
 

@@ -15,5 +15,6 @@ mod projects;
 mod refusals;
 mod schedules;
 mod secrets;
+mod server;
 mod sessions;
 mod share;
