@@ -12,12 +12,13 @@ use mainspring::kinds::http::{self, Http};
 use mainspring::registry::KindSpec;
 use mainspring::secrets::{Keys, Secret, Source};
 use mainspring_core::code::Code;
+use mainspring_outbound::OwnPorts;
 
 /// Adds them; a kind of the program's own that has one of these names goes before it.
-pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
+pub fn add(registry: Registry, settings: &Settings, own_ports: &OwnPorts) -> Result<Registry> {
     let mut registry = tour::register(registry);
     if registry.get(http::KIND).is_none() {
-        let client = outbound(settings)?;
+        let client = outbound(settings, own_ports)?;
         registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
     }
     let key = settings.key.iter().flat_map(|key| key.0.expose().split_whitespace()).map(Secret::new);
@@ -59,12 +60,13 @@ fn key_source(settings: &Settings) -> Source {
     }
 }
 
-fn outbound(settings: &Settings) -> Result<mainspring_outbound::Client> {
+fn outbound(settings: &Settings, own_ports: &OwnPorts) -> Result<mainspring_outbound::Client> {
     let origin = settings.all.iter().find(|(s, ..)| s.key == "outbound.allow").map(|(.., o)| o.to_string());
     let wrong = |e: String| {
         CliError::new(Code::CONFIG_INVALID, e).at(origin.clone().unwrap_or_else(|| "outbound.allow".into()))
     };
-    let guard = mainspring_outbound::Guard::new(&settings.outbound_allow).map_err(wrong)?;
+    let mut guard = mainspring_outbound::Guard::new(&settings.outbound_allow).map_err(wrong)?;
+    guard.own_ports = own_ports.clone();
     mainspring_outbound::Client::new(mainspring_outbound::Settings { guard, ..Default::default() })
         .map_err(wrong)
 }

@@ -154,8 +154,9 @@ fn dispatch(cli: Box<Cli>, given: &settings::Given, registry: Registry) -> Resul
     };
     log(&settings, matches!(cli.command, Command::Up(_)));
     let out = out::Out::new(cli.json, settings.colour);
-    let registry = Arc::new(builtin::add(registry, &settings)?);
-    let mut app = App { settings, out, registry, now: clock::now() };
+    let own_ports = mainspring_outbound::OwnPorts::default();
+    let registry = Arc::new(builtin::add(registry, &settings, &own_ports)?);
+    let mut app = App { settings, out, registry, own_ports, now: clock::now() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -201,6 +202,8 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Events(args) => commands::events::run(app, args).await?,
         Command::Explain(args) => commands::stats::explain(app, args).await?,
         Command::Doctor(args) => return commands::doctor::run(app, args).await,
+        Command::Backup(args) => commands::backup::backup(app, args).await?,
+        Command::Restore(args) => commands::backup::restore(app, args).await?,
         Command::Config(c) => commands::config::run(app, c)?,
         Command::Check(args) => commands::check::run(app, args)?,
         Command::Bench(args) => return bench::run(app, args).await,
