@@ -3,6 +3,7 @@
 //! anything about jobs.
 
 pub mod alert;
+pub mod backup;
 pub mod batch;
 pub mod check;
 pub mod config;
