@@ -36,6 +36,7 @@ pub const WATCH: &[Place] = &[
     Place { path: "nodes", name: "Nodes", icon: "node" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },
+    Place { path: "reference", name: "API", icon: "code" },
 ];
 
 /// What the templates know of the page around them.

@@ -3,7 +3,7 @@
 use crate::state::Web;
 use crate::{
     alert_rules, alerts, assets, audit, batches, health, heartbeats, invitations, jobs, nodes, openapi,
-    overview, people, projects, queues, schedules, settings,
+    overview, people, projects, queues, reference, schedules, settings,
 };
 use axum::Router;
 
@@ -29,4 +29,5 @@ fn pages() -> Router<Web> {
         .merge(heartbeats::pages::routes())
         .merge(audit::pages::routes())
         .merge(settings::pages::routes())
+        .merge(reference::pages::routes())
 }

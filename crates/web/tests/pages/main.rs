@@ -10,6 +10,7 @@ mod jobs;
 mod others;
 mod overview;
 mod people;
+mod reference;
 mod schedules;
 
 use mainspring_web::access::Role;
