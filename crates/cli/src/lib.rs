@@ -47,6 +47,7 @@ use args::{Cli, Command, ImportCommand};
 use clap::{CommandFactory, FromArgMatches};
 use error::Result;
 use mainspring::Registry;
+use mainspring::trace::Tracer;
 use mainspring_core::code::Code;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -155,7 +156,7 @@ fn dispatch(cli: Box<Cli>, given: &settings::Given, registry: Registry) -> Resul
     log(&settings, matches!(cli.command, Command::Up(_)));
     let out = out::Out::new(cli.json, settings.colour);
     let own_ports = mainspring_outbound::OwnPorts::default();
-    let registry = Arc::new(builtin::add(registry, &settings, &own_ports)?);
+    let registry = Arc::new(builtin::add(registry, &settings, &own_ports)?.traced(Tracer::default()));
     let mut app = App { settings, out, registry, own_ports, now: clock::now() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

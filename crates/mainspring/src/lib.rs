@@ -28,6 +28,7 @@ pub mod run;
 pub mod secrets;
 pub mod stats;
 pub mod step;
+pub mod trace;
 
 pub use client::{Client, ClientError};
 pub use context::Context;

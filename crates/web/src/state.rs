@@ -8,6 +8,7 @@ use crate::server::tls::Certificates;
 use jiff::Timestamp;
 use mainspring::Client;
 use mainspring::secrets::Vault;
+use mainspring::trace::Tracer;
 use mainspring_core::StoreError;
 use mainspring_core::tables::Tables;
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub struct Config {
     pub tls: Option<Arc<Certificates>>,
     /// What clients may cost.
     pub limits: Limits,
+    /// Takes requests as spans, once it was begun.
+    pub tracer: Tracer,
     /// The version shown.
     pub version: &'static str,
 }
@@ -46,6 +49,7 @@ impl Default for Config {
             trusted: vec![],
             tls: None,
             limits: Limits::default(),
+            tracer: Tracer::default(),
             version: env!("CARGO_PKG_VERSION"),
         }
     }

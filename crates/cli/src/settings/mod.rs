@@ -144,6 +144,10 @@ pub struct Settings {
     pub key: Option<KeyText>,
     /// Private targets of `http` jobs.
     pub outbound_allow: Vec<String>,
+    /// The collector of traces, if any.
+    pub tracing_endpoint: Option<String>,
+    /// Of 100 traces so many are sent.
+    pub tracing_share: u64,
     /// The program's own log: least level.
     pub log_level: String,
     /// The program's own log: as JSON.
@@ -318,6 +322,8 @@ fn typed(
         key_command: list("secrets.key_command"),
         key: env.get(KEY).filter(|t| !t.trim().is_empty()).map(|t| KeyText(Secret::new(t))),
         outbound_allow: list("outbound.allow"),
+        tracing_endpoint: Some(text("tracing.endpoint")).filter(|u| !u.is_empty()),
+        tracing_share: int("tracing.share"),
         log_level: text("log.level"),
         log_json: text("log.format") == "json",
         secrets: secrets(env),

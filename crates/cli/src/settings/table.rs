@@ -376,6 +376,26 @@ pub const SETTINGS: &[Setting] = &[
     )
     .eg("localhost:8080,10.0.0.0/8"),
     row(
+        "tracing.endpoint",
+        Flag::None,
+        Kind::Url,
+        "",
+        "Where traces are sent: a collector that takes OTLP over HTTP; nowhere when not set",
+    )
+    .more(
+        "Requests to the server and attempts of jobs, as OpenTelemetry names them. `/v1/traces` is added unless a \
+         path is given. A `traceparent` sent to the API is taken over, `http` jobs send one.",
+    )
+    .eg("http://localhost:4318"),
+    row(
+        "tracing.share",
+        Flag::None,
+        Kind::Int(0, 100),
+        "100",
+        "Of 100 traces that nobody else decided about, how many are sent",
+    )
+    .eg("5"),
+    row(
         "log.level",
         Flag::Everywhere("log-level"),
         Kind::Choice(&["off", "error", "warn", "info", "debug", "trace"]),

@@ -4,7 +4,6 @@
 use crate::app::App;
 use crate::clock;
 use crate::error::{CliError, Result};
-use crate::settings::Settings;
 use mainspring::Client;
 use mainspring_core::code::Code;
 use mainspring_web::{Bound, Certificates, Config, Limits, Web, accounts, bind};
@@ -52,7 +51,7 @@ pub async fn start(app: &App, client: &Client) -> Result<Served> {
         }
     };
     app.own_ports.add(bound.address.port());
-    let config = config(settings, &bound)?;
+    let config = config(app, &bound)?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", bound.address));
     let web = Web::open(client.clone(), config).await?;
@@ -65,7 +64,8 @@ pub async fn start(app: &App, client: &Client) -> Result<Served> {
     Ok(Served { lines, running: Some((stop, task)) })
 }
 
-fn config(settings: &Settings, bound: &Bound) -> Result<Config> {
+fn config(app: &App, bound: &Bound) -> Result<Config> {
+    let settings = &app.settings;
     let tls = match &settings.tls {
         None => None,
         Some((cert, key)) => {
@@ -83,6 +83,7 @@ fn config(settings: &Settings, bound: &Bound) -> Result<Config> {
         // The table of settings has looked at each.
         trusted: settings.trusted_proxies.iter().filter_map(|n| n.parse().ok()).collect(),
         tls,
+        tracer: app.registry.tracer().clone(),
         limits: Limits { connections: settings.max_connections, ..Limits::default() },
         ..Config::default()
     })

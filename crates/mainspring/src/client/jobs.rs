@@ -58,6 +58,7 @@ impl Client {
     pub async fn enqueue_raw(&self, job: NewJob) -> Result<Enqueued> {
         self.check_job(&job).map_err(|(field, text)| ClientError::invalid(field, text))?;
         let made = self.store.enqueue(self.now(), self.project, vec![job]).await?;
+        crate::trace::enqueued(&made);
         made.into_iter().next().ok_or_else(|| internal("an enqueue gave no answer"))
     }
 
@@ -77,6 +78,7 @@ impl Client {
         while let Some(answer) = answers.next().await {
             made.extend(answer?);
         }
+        crate::trace::enqueued(&made);
         Ok(made)
     }
 

@@ -7,6 +7,7 @@ mod inbox;
 mod log;
 mod steps;
 mod stop;
+mod traces;
 
 pub use inbox::Inbox;
 pub use log::Log;

@@ -31,6 +31,10 @@ pub trait Attempt: Sync {
     fn now(&self) -> Timestamp;
     /// How its end is asked for.
     fn stop(&self) -> &Stop;
+    /// Where it stands in a trace, for whom it calls.
+    fn traceparent(&self) -> Option<String> {
+        None
+    }
     /// Writes a line of its log.
     fn line(&self, level: LogLevel, text: &str);
 }
@@ -57,6 +61,10 @@ impl Attempt for Context {
 
     fn stop(&self) -> &Stop {
         Context::stop(self)
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        Context::traceparent(self)
     }
 
     fn line(&self, level: LogLevel, text: &str) {

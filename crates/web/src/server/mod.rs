@@ -9,6 +9,7 @@ pub mod limits;
 mod listen;
 pub mod origin;
 pub mod tls;
+mod traced;
 
 pub use listen::serve;
 
@@ -63,6 +64,7 @@ pub fn app(web: Web) -> Router {
         .layer(from_fn_with_state(web.clone(), pages_for_people))
         .layer(from_fn_with_state(web.clone(), origin::check))
         .layer(from_fn_with_state(web.clone(), headers))
+        .layer(from_fn_with_state(web.clone(), traced::trace))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(web);
     if base.is_empty() { inner } else { Router::new().nest(&base, inner) }

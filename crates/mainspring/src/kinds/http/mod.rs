@@ -181,6 +181,10 @@ impl Http {
         if !secrets.is_empty() {
             self.sign(&mut request, &secrets, &attempt.delivery_id(), attempt.now())?;
         }
+        // Who gives one of their own has their own trace in mind.
+        if let Some(place) = attempt.traceparent().and_then(|place| HeaderValue::from_str(&place).ok()) {
+            request.headers.entry("traceparent").or_insert(place);
+        }
         let what = format!("{} {}", request.method, request.target.shown());
         match self.client.send(request).await {
             Ok(response) => {
