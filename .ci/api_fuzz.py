@@ -15,8 +15,8 @@ import urllib.parse
 PROGRAM, FUZZER, FORM = (os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), sys.argv[3])
 # Examples of a call; all calls together make the 2,000 and more of the long form.
 FORMS = {
-    "short": ["--phases", "examples,coverage,fuzzing", "--max-examples", "4", "--max-time", "45"],
-    "long": ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "60"],
+    "short": ["--phases", "examples,coverage,fuzzing", "--max-examples", "4", "--max-time", "30"],
+    "long": ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "150"],
 }
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"

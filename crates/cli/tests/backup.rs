@@ -10,14 +10,24 @@ use support::{Place, wait};
 fn jobs(place: &Place, store: &str) -> u64 {
     let list = place.json(&["queue", "list", "--store", store]);
     let states = ["scheduled", "available", "running", "completed", "cancelled", "failed"];
-    let sum = |q: &serde_json::Value| states.iter().filter_map(|s| q["jobs"][s].as_u64()).sum::<u64>();
+    let sum = |q: &serde_json::Value| states.iter().filter_map(|s| q["counts"][s].as_u64()).sum::<u64>();
     list.as_array().expect("a list").iter().map(sum).sum()
 }
 
 /// Backs `place`'s store up while a node runs and jobs are written, restores it to `to`, and runs on.
 fn round_trip(place: &Place, to: &str) {
     let lines: String = (0..400).map(|i| format!("{{\"name\":\"n{i}\"}}\n")).collect();
-    place.ok(&["schedule", "add", "minutely", "--cron", "* * * * *", "--kind", "tour.greet"]);
+    place.ok(&[
+        "schedule",
+        "add",
+        "minutely",
+        "--cron",
+        "* * * * *",
+        "--kind",
+        "tour.greet",
+        "--payload",
+        "{\"name\":\"cron\"}",
+    ]);
     place.ok(&["job", "enqueue", "tour.greet", "{\"name\":\"later\"}", "--at", "2100-01-01"]);
     let mut up = place.start(&["up", "--no-tour", "--quiet", "--listen", "off"]);
     place.until("the node", || place.call(&["node", "list"]).out.contains("alive").then_some(()));

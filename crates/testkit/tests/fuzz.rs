@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use mainspring::Handler;
 use mainspring::kinds::http::Http;
-use mainspring::kinds::http::sign::{self, Secret, Secrets};
+use mainspring::kinds::http::sign::{self, Secrets};
 use mainspring::redact::{MARK, Redactor};
+use mainspring::secrets::Secret;
 use mainspring_core::Json;
 use mainspring_core::cron::{ClockChange, CronExpr, MinuteLoad, lint};
 use mainspring_core::rate::Rate;

@@ -92,8 +92,16 @@ const PHASES: [&str; 14] = [
     "pages",
 ];
 /// Those that take long, or ask for more than some stores can do: measured when they are named.
-const LONG: [&str; 8] =
-    ["drain-after", "drain-keyed", "drain-limited", "drain-nodes", "start", "lists", "idle-schedules", "pages"];
+const LONG: [&str; 8] = [
+    "drain-after",
+    "drain-keyed",
+    "drain-limited",
+    "drain-nodes",
+    "start",
+    "lists",
+    "idle-schedules",
+    "pages",
+];
 /// The queue of every job here.
 const QUEUE: &str = "default";
 /// Nodes of the phase `drain-nodes`.

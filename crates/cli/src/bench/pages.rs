@@ -94,7 +94,7 @@ pub fn registry() -> Registry {
 }
 
 fn job(i: u64) -> NewJob {
-    let payload = format!("{{\"id\":{i},\"bad\":{}}}", i % FAILS == 0);
+    let payload = format!("{{\"id\":{i},\"bad\":{}}}", i.is_multiple_of(FAILS));
     let mut job = NewJob::new(KINDS[(i % 4) as usize], Json::trusted(payload));
     job.queue = QUEUES[(i / 7 % 5) as usize].into();
     job.retry = RetryPolicy::never();
@@ -148,6 +148,53 @@ async fn fill(client: &Client, node: Node, n: u64) -> Result<Duration> {
     Ok(since(begun))
 }
 
+/// Pages of a project.
+const PAGES: [&str; 22] = [
+    "",
+    "/jobs",
+    "/jobs?state=failed",
+    "/jobs?state=running",
+    "/jobs?state=completed",
+    "/jobs?kind=mail",
+    "/jobs?queue=reports",
+    "/jobs?queue=reports&state=failed",
+    "/jobs?kind=sync&state=completed",
+    "/jobs?schedule=schedule%20003",
+    "/schedules",
+    "/schedules?show=look",
+    "/schedules/schedule%20003",
+    "/schedule-form",
+    "/queues",
+    "/queues/default",
+    "/batches",
+    "/batches/1",
+    "/nodes",
+    "/audit",
+    "/settings",
+    "/reference",
+];
+/// Lists of its API.
+const LISTS: [&str; 18] = [
+    "/jobs",
+    "/jobs?limit=200",
+    "/jobs?state=failed",
+    "/jobs?state=completed&kind=mail",
+    "/jobs?error=refused",
+    "/jobs?batch=1",
+    "/schedules",
+    "/queues",
+    "/batches",
+    "/nodes",
+    "/stats",
+    "/stats?by=queue",
+    "/throughput",
+    "/health",
+    "/events",
+    "/audit",
+    "/members",
+    "/keys",
+];
+
 /// Every page and list, with the numbers and names of things that are there.
 async fn paths(client: &Client, inside: &Inside, cookie: &str) -> Result<Vec<String>> {
     let api = "/api/v1/projects/default";
@@ -159,61 +206,12 @@ async fn paths(client: &Client, inside: &Inside, cookie: &str) -> Result<Vec<Str
         serde_json::from_str(&failed_job).map_err(|e| failed(e.to_string()))?;
     let failed_job = failed_job["items"][0]["id"].clone();
     let since = mainspring_core::time::minus(client.now(), Duration::from_secs(3_600));
-    let mut all: Vec<String> = [
-        "",
-        "/jobs",
-        "/jobs?state=failed",
-        "/jobs?state=running",
-        "/jobs?state=completed",
-        "/jobs?kind=mail",
-        "/jobs?queue=reports",
-        "/jobs?queue=reports&state=failed",
-        "/jobs?kind=sync&state=completed",
-        "/jobs?schedule=schedule%20003",
-        "/schedules",
-        "/schedules?show=look",
-        "/schedules/schedule%20003",
-        "/schedule-form",
-        "/queues",
-        "/queues/default",
-        "/batches",
-        "/batches/1",
-        "/nodes",
-        "/audit",
-        "/settings",
-        "/reference",
-    ]
-    .iter()
-    .map(|path| format!("/p/default{path}"))
-    .collect();
+    let mut all: Vec<String> = PAGES.iter().map(|path| format!("/p/default{path}")).collect();
     all.extend([format!("/p/default/jobs/{job}"), format!("/p/default/jobs/{failed_job}")]);
-    all.extend(
-        [
-            "/jobs",
-            "/jobs?limit=200",
-            "/jobs?state=failed",
-            "/jobs?state=completed&kind=mail",
-            "/jobs?error=refused",
-            "/jobs?batch=1",
-            "/schedules",
-            "/queues",
-            "/batches",
-            "/nodes",
-            "/stats",
-            "/stats?by=queue",
-            "/throughput",
-            "/health",
-            "/events",
-            "/audit",
-            "/members",
-            "/keys",
-        ]
-        .iter()
-        .map(|path| format!("{api}{path}")),
-    );
+    all.extend(LISTS.iter().map(|path| format!("{api}{path}")));
     all.extend([
         format!("{api}/jobs?cursor={next}"),
-        format!("{api}/jobs?since={since}&state=failed"),
+        format!("{api}/jobs?created_from={since}&state=failed"),
         format!("{api}/jobs/{job}"),
         format!("{api}/jobs/{failed_job}/logs"),
         "/account".to_owned(),

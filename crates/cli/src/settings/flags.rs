@@ -61,7 +61,6 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Bytes => "SIZE",
         Kind::Zone => "ZONE",
         Kind::Choice(_) => "WORD",
-        Kind::Path => "FILE",
         Kind::Networks => "NETWORKS",
         Kind::Names | Kind::Texts => "NAMES",
     }

@@ -5,6 +5,8 @@
 //! refused with the nearest name; nothing is silently ignored.
 
 pub mod flags;
+#[cfg(test)]
+mod fuzz;
 pub mod reference;
 
 pub mod table;
@@ -301,17 +303,7 @@ fn typed(
         trusted_proxies: list("trusted_proxies"),
         tls: tls(find("tls_cert"), find("tls_key"))?,
         max_connections: int("max_connections") as usize,
-        sweep: SweepPolicy {
-            jobs: Retention {
-                completed: duration("retention.completed"),
-                failed: duration("retention.failed"),
-                count: int("retention.count"),
-            },
-            minutes: duration("retention.minutes"),
-            hours: duration("retention.hours"),
-            events: duration("retention.events"),
-            max_bytes: value::bytes(&text("retention.max_size")).ok(),
-        },
+        sweep: sweep(&text),
         commands: CommandSettings {
             enabled: yes("commands.enabled"),
             allow: list("commands.allow"),
@@ -348,6 +340,23 @@ fn secrets(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 fn key_file(text: &str, origin: &Origin, file: Option<&Node>) -> Option<PathBuf> {
     let folder = file.and_then(|f| f.path().parent()).filter(|_| matches!(origin, Origin::File(_)));
     (!text.is_empty()).then(|| folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+}
+
+/// What is kept how long.
+fn sweep(text: &dyn Fn(&str) -> String) -> SweepPolicy {
+    let duration = |key: &str| mainspring_core::duration::parse(&text(key)).unwrap_or_default();
+    let int = |key: &str| text(key).parse::<u64>().unwrap_or_default();
+    SweepPolicy {
+        jobs: Retention {
+            completed: duration("retention.completed"),
+            failed: duration("retention.failed"),
+            count: int("retention.count"),
+        },
+        minutes: duration("retention.minutes"),
+        hours: duration("retention.hours"),
+        events: duration("retention.events"),
+        max_bytes: value::bytes(&text("retention.max_size")).ok(),
+    }
 }
 
 /// Certificate and key go together or not at all.

@@ -211,23 +211,6 @@ pub const SETTINGS: &[Setting] = &[
     .more("With https:// here, cookies travel encrypted only.")
     .eg("https://ops.example.com/mainspring"),
     row(
-        "requests.per_second",
-        Flag::None,
-        Kind::Int(1, 1_000_000),
-        "1000",
-        "Requests a second that one project may send to this server; twice as many at once",
-    )
-    .more("Beyond it a request is answered 429 and told when to come again. Counted by each process for itself.")
-    .eg("200"),
-    row(
-        "requests.at_once",
-        Flag::None,
-        Kind::Int(1, 100_000),
-        "200",
-        "Requests of one project that this server works on at a time",
-    )
-    .eg("50"),
-    row(
         "hosts",
         Flag::None,
         Kind::Texts,
@@ -268,6 +251,23 @@ pub const SETTINGS: &[Setting] = &[
     )
     .more("Each open page takes one for what it shows live. The system's limit on open files must be higher.")
     .eg("4096"),
+    row(
+        "requests.per_second",
+        Flag::None,
+        Kind::Int(1, 1_000_000),
+        "1000",
+        "Requests a second that one project may send to this server; twice as many at once",
+    )
+    .more("Beyond it a request is answered 429 and told when to come again. Counted by each process for itself.")
+    .eg("200"),
+    row(
+        "requests.at_once",
+        Flag::None,
+        Kind::Int(1, 100_000),
+        "200",
+        "Requests of one project that this server works on at a time",
+    )
+    .eg("50"),
     row(
         "retention.completed",
         Flag::None,

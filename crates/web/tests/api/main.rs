@@ -6,6 +6,7 @@ mod support;
 mod alerts;
 mod audit;
 mod contract;
+mod fuzz;
 mod health;
 mod hostile;
 mod jobs;

@@ -334,6 +334,11 @@ impl World {
         while looker.look(now).await.expect("a look") {}
     }
 
+    /// What a recount of the store finds wrong.
+    pub async fn store_differences(&self) -> Vec<String> {
+        self.client.store().audit().await.expect("recounted")
+    }
+
     /// Enqueues a job of the default project.
     pub async fn enqueue(&self, kind: &str, payload: Value) -> i64 {
         let job = self.client.new_job_of(kind, Json::trusted(payload.to_string()));
