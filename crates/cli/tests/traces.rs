@@ -113,6 +113,16 @@ fn spans(seen: &[Seen], secret: &str) -> Vec<Value> {
     spans
 }
 
+/// Where the first account is made: address and path, as the program told it.
+fn link(place: &Place) -> String {
+    place.until("the link", || {
+        let log = place.log();
+        let at = log.find("http://")? + "http://".len();
+        let word = log[at..].split_whitespace().next()?;
+        log[at..].contains('\n').then(|| word.to_owned())
+    })
+}
+
 #[test]
 fn requests_and_attempts_arrive_at_a_collector_and_hang_together() {
     let (port, seen) = collector();
@@ -122,12 +132,7 @@ fn requests_and_attempts_arrive_at_a_collector_and_hang_together() {
         ("MAINSPRING_OUTBOUND_ALLOW".into(), format!("127.0.0.1:{port}")),
     ];
     let mut up = place.start(&["up", "--no-tour", "--listen", "127.0.0.1:0"]);
-    let link = place.until("the link", || {
-        let log = place.log();
-        let at = log.find("http://")? + "http://".len();
-        let word = log[at..].split_whitespace().next()?;
-        log[at..].contains('\n').then(|| word.to_owned())
-    });
+    let link = link(&place);
     let (at, setup) = link.split_once('/').expect("a path");
     let cookie = first_account(at, setup);
     // A caller with a trace of its own enqueues a job that calls, and one that fails.
