@@ -15,6 +15,7 @@ use mainspring_core::batch::NewBatch;
 use mainspring_core::job::NewJob;
 use mainspring_core::schedule_record::PutSchedule;
 use mainspring_core::trigger::Trigger;
+use mainspring_web::access::Share;
 use mainspring_web::{Config, Inside, Web, accounts};
 use serde::Serialize;
 use std::time::Duration;
@@ -258,7 +259,9 @@ async fn time(inside: &Inside, path: &str, cookie: &str) -> Result<Timed> {
 pub async fn measure(client: &Client, node: Node, n: u64) -> Result<Report> {
     let made = fill(client, node, n).await?;
     super::phases::audit(client).await?;
-    let web = Web::open(client.clone(), Config::default()).await?;
+    // One after the other as fast as they come is more than one project usually may.
+    let share = Share { per_second: 1_000_000, at_once: 10_000 };
+    let web = Web::open(client.clone(), Config { share, ..Config::default() }).await?;
     let inside = Inside::new(web.clone());
     let cookie = sign_in(&web, &inside).await?;
     wait(Duration::from_secs(1)).await;
