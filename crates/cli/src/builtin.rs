@@ -6,10 +6,12 @@ use crate::settings::{KEY, Settings};
 use crate::store::Address;
 use crate::up::tour;
 use mainspring::Registry;
+use mainspring::kinds::bulk::{self, BulkActions};
 use mainspring::kinds::command::{self, Command, CommandPolicy};
 use mainspring::kinds::http::sign::Secrets;
 use mainspring::kinds::http::{self, Http};
 use mainspring::registry::KindSpec;
+use mainspring::remote::callback::Office;
 use mainspring::secrets::{Keys, Secret, Source};
 use mainspring_core::code::Code;
 
@@ -18,11 +20,16 @@ pub fn add(registry: Registry, settings: &Settings) -> Result<Registry> {
     let mut registry = tour::register(registry);
     if registry.get(http::KIND).is_none() {
         let client = outbound(settings)?;
-        registry = registry.handler(http::KIND, KindSpec::default(), Http::new(client, Secrets::from_env()));
+        let office = settings.public_url.as_deref().map(Office::new);
+        let http = Http::new(client, Secrets::from_env()).with_office(office);
+        registry = registry.handler(http::KIND, KindSpec::default(), http);
     }
     let key = settings.key.iter().flat_map(|key| key.0.expose().split_whitespace()).map(Secret::new);
     registry = registry.keys(Keys::new(key_source(settings))).secrets(key);
     registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
+    if registry.get(bulk::KIND).is_none() {
+        registry = registry.handler(bulk::KIND, KindSpec::default().queue(bulk::QUEUE), BulkActions);
+    }
     if registry.get(command::KIND).is_none() {
         let policy = CommandPolicy {
             enabled: settings.commands.enabled,

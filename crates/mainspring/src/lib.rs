@@ -24,6 +24,7 @@ pub mod node;
 pub mod notify;
 pub mod redact;
 pub mod registry;
+pub mod remote;
 pub mod run;
 pub mod secrets;
 pub mod stats;

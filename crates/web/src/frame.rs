@@ -34,6 +34,7 @@ pub const RUN: &[Place] = &[
 pub const WATCH: &[Place] = &[
     Place { path: "alerts", name: "Alerts", icon: "bell" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
+    Place { path: "hooks", name: "Webhooks", icon: "batch" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },
 ];
@@ -171,7 +172,7 @@ impl Frame {
 
     /// The places of its second group that this caller may open.
     pub fn watch(&self) -> Vec<Place> {
-        WATCH.iter().copied().filter(|p| p.path != "nodes" || self.may_manage).collect()
+        WATCH.iter().copied().filter(|p| !matches!(p.path, "nodes" | "hooks") || self.may_manage).collect()
     }
 
     /// Whether the page is the one of this place.

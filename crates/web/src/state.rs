@@ -1,9 +1,10 @@
 //! What all requests share.
 
 use crate::access::{Gate, Share};
-use crate::accounts;
+use crate::{accounts, hooks};
 use jiff::Timestamp;
 use mainspring::Client;
+use mainspring::remote::Desk;
 use mainspring::secrets::Vault;
 use mainspring_core::StoreError;
 use mainspring_core::tables::Tables;
@@ -23,6 +24,9 @@ pub struct Config {
     pub share: Share,
     /// The version shown.
     pub version: &'static str,
+    /// Where workers outside come to. One beside the node of this process wakes them at once; without
+    /// one the server makes its own, which looks every second.
+    pub desk: Option<Desk>,
 }
 
 impl Default for Config {
@@ -32,6 +36,7 @@ impl Default for Config {
             public_url: None,
             share: Share::default(),
             version: env!("CARGO_PKG_VERSION"),
+            desk: None,
         }
     }
 }
@@ -46,6 +51,7 @@ struct Inner {
     config: Config,
     vault: Vault,
     gate: Gate,
+    desk: Desk,
     closing: watch::Sender<bool>,
 }
 
@@ -59,8 +65,11 @@ impl Web {
         accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
         mainspring::notify::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
         mainspring::alerts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        hooks::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        let desk = config.desk.clone().unwrap_or_else(|| Desk::new(client.clone()));
         let (vault, gate) = (client.vault(), Gate::new(config.share));
-        Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, closing: watch::Sender::new(false) })))
+        let closing = watch::Sender::new(false);
+        Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, desk, closing })))
     }
 
     /// A client that signs as the server itself; see [`crate::access::Caller::client`] for a person's.
@@ -88,6 +97,11 @@ impl Web {
         let config = &self.0.config;
         let scheme = if self.secure() { "https" } else { "http" };
         config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen))
+    }
+
+    /// Where workers outside come to.
+    pub fn desk(&self) -> &Desk {
+        &self.0.desk
     }
 
     /// How it is set up.

@@ -71,7 +71,7 @@ async fn serve(
 ) -> Result<()> {
     let node = node(&app.settings, store, app.registry.clone())?;
     let key = node.engine().services.vault.begin().await?;
-    let served = serve::start(&app.settings, &client).await?;
+    let served = serve::start(&app.settings, &client, node.engine()).await?;
     // A reader that has gone away already is no reason not to do the work.
     match greet(app, &said, &served.lines, key.as_deref()) {
         Err(e) if !e.closed => return Err(e),

@@ -5,8 +5,11 @@ use crate::clock;
 use crate::error::{CliError, Result};
 use crate::settings::Settings;
 use mainspring::Client;
+use mainspring::engine::Engine;
+use mainspring::remote::Desk;
 use mainspring_core::code::Code;
 use mainspring_web::{Bound, Config, Web, accounts, bind};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -34,7 +37,7 @@ impl Served {
 }
 
 /// Starts it, if it is to be.
-pub async fn start(settings: &Settings, client: &Client) -> Result<Served> {
+pub async fn start(settings: &Settings, client: &Client, engine: &Arc<Engine>) -> Result<Served> {
     let Some(address) = settings.listen else { return Ok(Served { lines: vec![], running: None }) };
     let bound = match bind(address).await {
         Ok(bound) => bound,
@@ -52,6 +55,7 @@ pub async fn start(settings: &Settings, client: &Client) -> Result<Served> {
         listen: bound.address,
         public_url: settings.public_url.clone(),
         share: settings.share,
+        desk: Some(Desk::beside(engine, client.clone())),
         ..Config::default()
     };
     let url = config.public_url.clone().unwrap_or_else(|| format!("http://{}", bound.address));

@@ -210,7 +210,7 @@ impl Seed {
     /// Claims what there is and ends it, each after its time.
     async fn work(&mut self, at: Timestamp) {
         let kinds = HABITS.iter().map(|h| h.kind.into()).collect();
-        let request = ClaimRequest { node: self.node, limit: 200, kinds, queues: vec![] };
+        let request = ClaimRequest { node: self.node, limit: 200, kinds, queues: vec![], project: None };
         let claimed = self.store.claim(at, request).await.expect("claimed").jobs;
         let (mut ends, mut logs) = (Vec::new(), Vec::new());
         for job in &claimed {

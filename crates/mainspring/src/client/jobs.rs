@@ -205,7 +205,9 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn check_job(&self, job: &NewJob) -> Result<(), (String, String)> {
+    /// What is wrong with a job, as (field, text): its own limits, and its payload as its kind's handler
+    /// sees it. Enqueues through this client do it by themselves.
+    pub fn check_job(&self, job: &NewJob) -> Result<(), (String, String)> {
         job.check().map_err(|(field, text)| (field.to_owned(), text))?;
         match self.registry.as_ref().and_then(|r| r.get(&job.kind)) {
             Some(entry) => entry.check(&job.payload),

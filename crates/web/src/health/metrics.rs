@@ -63,7 +63,8 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
     }
 
     if nodes {
-        let all = store.nodes().await?;
+        let mut all = store.nodes().await?;
+        all.retain(|node| node.info.runs_jobs());
         let alive = all.iter().filter(|n| time::since(n.heartbeat_at, now) <= LEASE).count();
         out.family("mainspring_nodes", "Processes that run jobs, for all projects.");
         out.sample("mainspring_nodes", &[("state", "alive")], alive);

@@ -14,6 +14,8 @@ fn quiet(route: &Route) -> bool {
         "preview_schedule" | "preview_backfill" | "backtest_rule" => true,
         // Signs of life from outside, by an address that is nobody's.
         "ping_by_post" | "ping_failed_by_post" => true,
+        // A signed delivery from outside: the hook's own list tells of it.
+        "deliver_to_hook" => true,
         // The attempt's own record tells which worker did it: an entry per call would be a second log.
         _ => route.right == Some(Right::Work) || route.path.contains("/callbacks/"),
     }

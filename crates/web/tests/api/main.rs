@@ -5,8 +5,10 @@ mod support;
 
 mod alerts;
 mod audit;
+mod bulk;
 mod contract;
 mod health;
+mod hooks;
 mod hostile;
 mod jobs;
 mod live;
@@ -17,3 +19,4 @@ mod schedules;
 mod secrets;
 mod sessions;
 mod share;
+mod workers;
