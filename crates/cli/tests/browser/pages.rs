@@ -18,6 +18,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("/", "only sends people on"),
     ("/sign-in", "walked before signing in"),
     ("/setup/{token}", "walked before there is an account"),
+    ("/invite/{token}", "takes a link that is shown once"),
+    ("/p/{project}/alerts/{alert}", "is there once an alert has fired"),
 ];
 
 /// Every rule of WCAG 2.2 at the level AA, and what is good practice beside.
