@@ -15,5 +15,8 @@ COPY --from=build /src/target/release/mainspring /usr/local/bin/mainspring
 USER 10001
 WORKDIR /var/lib/mainspring
 VOLUME /var/lib/mainspring
+# In a container loopback is nobody's: who publishes the port decides who may come.
+ENV MAINSPRING_LISTEN=0.0.0.0:8420
+EXPOSE 8420
 ENTRYPOINT ["mainspring"]
 CMD ["up"]

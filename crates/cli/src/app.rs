@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use mainspring::{Client, Registry};
 use mainspring_core::code::Code;
 use mainspring_core::store::Store;
+use mainspring_outbound::OwnPorts;
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ pub struct App {
     pub out: Out,
     /// The kinds this program knows.
     pub registry: Arc<Registry>,
+    /// Ports that jobs must not reach, because this process listens on them.
+    pub own_ports: OwnPorts,
     /// When the command began.
     pub now: Timestamp,
 }

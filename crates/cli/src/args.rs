@@ -68,6 +68,12 @@ pub enum Command {
     /// What went wrong by the rules somebody set: list, show, snooze, rules, backtest
     #[command(subcommand)]
     Alert(AlertCommand),
+    /// Where notices are sent: list, test
+    #[command(subcommand)]
+    Channel(crate::commands::channel::ChannelCommand),
+    /// What was sent, and what became of it
+    #[command(subcommand)]
+    Delivery(crate::commands::channel::DeliveryCommand),
     /// Cron expressions: when they fire, in words, what may be wrong with them
     #[command(subcommand)]
     Cron(CronCommand),
@@ -81,6 +87,10 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Look the store, the clock and the machine over
     Doctor(DoctorArgs),
+    /// Copy the store to a file while it is in use, and check the copy
+    Backup(BackupArgs),
+    /// Put a backup in the place of a store that is not there
+    Restore(RestoreArgs),
     /// The settings in force
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -691,6 +701,32 @@ pub struct DoctorArgs {
     /// Recount everything the counters tell; reads the whole store
     #[arg(long)]
     pub deep: bool,
+}
+
+/// `backup`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  mainspring backup /var/backups/mainspring-$(date +%F).backup\n  mainspring backup copy --store \
+                  postgres://app@db/app\n\nNodes go on meanwhile. The copy is one moment of the store, read back and \
+                  recounted before it gets its name; a file that is there is never overwritten. PostgreSQL's is made \
+                  by pg_dump."
+)]
+pub struct BackupArgs {
+    /// The file to write
+    pub file: PathBuf,
+}
+
+/// `restore`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  mainspring restore mainspring-2026-11-01.backup --store /var/lib/mainspring/jobs.db\n  \
+                  mainspring restore copy --store postgres://app@db/empty\n\nNothing is overwritten: the file named by \
+                  --store must not be there, or the database must be empty. Fires between the backup and now are \
+                  missed ones: each schedule's misfire policy says what becomes of them."
+)]
+pub struct RestoreArgs {
+    /// The backup
+    pub file: PathBuf,
 }
 
 /// `config`.

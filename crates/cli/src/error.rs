@@ -118,6 +118,12 @@ impl From<mainspring::secrets::SecretError> for CliError {
     }
 }
 
+impl From<mainspring::notify::NotifyError> for CliError {
+    fn from(e: mainspring::notify::NotifyError) -> CliError {
+        CliError::new(e.code(), e.to_string())
+    }
+}
+
 impl From<std::io::Error> for CliError {
     fn from(e: std::io::Error) -> CliError {
         let closed = e.kind() == std::io::ErrorKind::BrokenPipe;

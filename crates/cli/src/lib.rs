@@ -47,6 +47,7 @@ use args::{Cli, Command, ImportCommand};
 use clap::{CommandFactory, FromArgMatches};
 use error::Result;
 use mainspring::Registry;
+use mainspring::trace::Tracer;
 use mainspring_core::code::Code;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -154,8 +155,9 @@ fn dispatch(cli: Box<Cli>, given: &settings::Given, registry: Registry) -> Resul
     };
     log(&settings, matches!(cli.command, Command::Up(_)));
     let out = out::Out::new(cli.json, settings.colour);
-    let registry = Arc::new(builtin::add(registry, &settings)?);
-    let mut app = App { settings, out, registry, now: clock::now() };
+    let own_ports = mainspring_outbound::OwnPorts::default();
+    let registry = Arc::new(builtin::add(registry, &settings, &own_ports)?.traced(Tracer::default()));
+    let mut app = App { settings, out, registry, own_ports, now: clock::now() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -195,12 +197,16 @@ async fn command(app: &mut App, command: Command) -> Result<bool> {
         Command::Project(c) => commands::project::run(app, c).await?,
         Command::Secret(c) => commands::secret::run(app, c).await?,
         Command::Alert(c) => commands::alert::run(app, c).await?,
+        Command::Channel(c) => commands::channel::run(app, c).await?,
+        Command::Delivery(c) => commands::channel::run_delivery(app, c).await?,
         Command::Cron(c) => return commands::cron::run(app, c).await,
         Command::Stats(args) => commands::stats::run(app, args).await?,
         Command::Health => return commands::stats::health(app).await,
         Command::Events(args) => commands::events::run(app, args).await?,
         Command::Explain(args) => commands::stats::explain(app, args).await?,
         Command::Doctor(args) => return commands::doctor::run(app, args).await,
+        Command::Backup(args) => commands::backup::backup(app, args).await?,
+        Command::Restore(args) => commands::backup::restore(app, args).await?,
         Command::Config(c) => commands::config::run(app, c)?,
         Command::Check(args) => commands::check::run(app, args)?,
         Command::Bench(args) => return bench::run(app, args).await,

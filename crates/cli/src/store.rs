@@ -6,6 +6,7 @@ use crate::error::{CliError, Result, nearest};
 use crate::settings::Settings;
 use mainspring::secrets::Secret;
 use mainspring_core::StoreError;
+use mainspring_core::backup::Copied;
 use mainspring_core::code::Code;
 use mainspring_core::store::Store;
 use mainspring_store_postgres::{self as postgres, PostgresStore};
@@ -59,6 +60,49 @@ fn sqlite(path: &Path, settings: &Settings, purpose: Purpose, make: Make) -> Res
     };
     let store = SqliteStore::open(path, options).map_err(|e| located(e, shown))?;
     Ok(Arc::new(store))
+}
+
+/// Copies the store of the settings to a file.
+pub async fn backup(settings: &Settings, to: &Path) -> Result<Copied> {
+    match &settings.store {
+        Address::File(path) => {
+            let (from, to) = (path.clone(), to.to_owned());
+            if !from.exists() {
+                let text = format!("there is no store at {}", from.display());
+                return Err(CliError::new(Code::STORE_ADDRESS, text).hint("--store names another"));
+            }
+            at_leisure(move || mainspring_store_sqlite::backup(&from, &to)).await
+        }
+        Address::Postgres(url) => Ok(postgres::backup(url, to).await?),
+    }
+}
+
+/// Puts a backup in the place of the store of the settings.
+pub async fn restore(settings: &Settings, from: &Path) -> Result<Copied> {
+    let mut head = [0; 5];
+    let read = std::fs::File::open(from).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    read.map_err(|e| CliError::new(Code::NOT_FOUND, format!("{} cannot be read: {e}", from.display())))?;
+    let wrong = |what: &str, hint: &str| {
+        let text = format!("{} is {what}, {} is not", from.display(), settings.store.shown());
+        Err(CliError::new(Code::STORE_ADDRESS, text).hint(hint))
+    };
+    match (&settings.store, &head) {
+        (Address::File(_), b"PGDMP") => wrong("a backup of PostgreSQL", "--store postgres://…"),
+        (Address::Postgres(_), b"SQLit") => wrong("a backup of a file", "--store FILE"),
+        (Address::File(path), _) => {
+            let (from, to) = (from.to_owned(), path.clone());
+            at_leisure(move || mainspring_store_sqlite::restore(&from, &to)).await
+        }
+        (Address::Postgres(url), _) => Ok(postgres::restore(url, from).await?),
+    }
+}
+
+/// Work that blocks, beside the runtime.
+async fn at_leisure<T: Send + 'static>(
+    work: impl FnOnce() -> mainspring_core::error::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|e| CliError::new(Code::STORE_INTERNAL, e.to_string()))??)
 }
 
 /// A store's error with its address, unless the text names it.

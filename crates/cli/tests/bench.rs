@@ -80,3 +80,24 @@ fn what_grows_with_the_store_is_measured() {
     let schedules = place.json(&["schedule", "list", "--store", &file]);
     assert_eq!(schedules.as_array().map(Vec::len), Some(1200));
 }
+
+#[test]
+fn the_pages_are_timed_over_a_history_that_was_really_run() {
+    let mut place = Place::new();
+    let scratch = tempfile::tempdir().unwrap();
+    place.env.push(("TMPDIR".into(), scratch.path().display().to_string()));
+    let said = place.call(&["bench", "--phase", "pages", "--history", "2000", "--json"]);
+    // 1 says that a page was slow, which on a loaded machine is no news; everything else is a failure.
+    assert!(said.code == 0 || said.code == 1 && said.err.is_empty(), "{said:?}");
+    let figures: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let report = &figures[0]["pages"];
+    // What was asked for, forty batches of fifty, and the runs of twenty schedules.
+    assert_eq!(report["jobs"], 2_000 + 40 * 50 + 20 * 20);
+    let pages = report["pages"].as_array().unwrap();
+    assert!(pages.len() >= 45, "{}", pages.len());
+    for page in pages {
+        assert!(page["p50_ms"].as_f64().unwrap() > 0.0 && page["bytes"].as_u64().unwrap() > 2, "{page}");
+        assert!(page["p50_ms"].as_f64() <= page["p95_ms"].as_f64(), "{page}");
+    }
+    assert!(report["idle_mb"].as_u64().unwrap() > 0 && report["rate"].as_f64().unwrap() > 1.0, "{report}");
+}

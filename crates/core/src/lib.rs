@@ -13,6 +13,7 @@
 //! what is not the engine's: it checks how portable SQL is spelled and runs none.
 
 pub mod alert;
+pub mod backup;
 pub mod batch;
 pub mod calendar;
 pub mod claim;

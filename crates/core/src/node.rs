@@ -21,7 +21,7 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// For people: the host's name unless configured.
     pub name: String,
-    /// The process number.
+    /// The process number; 0 for a worker outside, which is no process of ours.
     pub pid: u32,
     /// The program's version.
     pub version: String,
@@ -34,6 +34,19 @@ pub struct NodeInfo {
     pub kinds: Vec<String>,
     /// The version of its time zone data.
     pub tz_version: String,
+}
+
+impl NodeInfo {
+    /// Whether it is a worker outside, which speaks to a server instead of to the store.
+    pub fn is_outside(&self) -> bool {
+        self.pid == 0
+    }
+
+    /// Whether it runs jobs. One that is no process and knows no kind only holds what waits for its
+    /// call-back: people who ask for nodes do not mean it.
+    pub fn runs_jobs(&self) -> bool {
+        !(self.is_outside() && self.kinds.is_empty())
+    }
 }
 
 /// A node as the store knows it.

@@ -68,6 +68,8 @@ pub struct ClaimRequest {
     pub kinds: Vec<Arc<str>>,
     /// The queues it serves; empty means all.
     pub queues: Vec<Arc<str>>,
+    /// Of this project alone; of all when None. A worker outside is bound to one.
+    pub project: Option<ProjectId>,
 }
 
 /// What a claim gave.
@@ -294,6 +296,11 @@ pub trait Store: Reader + Send + Sync + 'static {
         attempt: u32,
         progress: Progress,
     ) -> Result<Finished>;
+
+    /// Puts a running attempt into the hands of another node, fenced by `(job, attempt)`: from now on
+    /// it is that node's heartbeat that it lives by. Nothing else changes. `Stale` when the attempt is
+    /// not running; the other node need not have joined.
+    async fn hand_over(&self, now: Timestamp, job: JobId, attempt: u32, to: NodeId) -> Result<Finished>;
 
     // ---- nodes ----------------------------------------------------------------------------------
 

@@ -54,8 +54,9 @@ pub async fn explain(
         state if state.is_final() => vec![ended(&job)],
         JobState::Running => running(&job, &reader.nodes().await?, now, lease),
         _ => {
-            let seen =
-                Seen { queues: reader.queues(project).await?, nodes: reader.nodes().await?, now, lease };
+            let mut nodes = reader.nodes().await?;
+            nodes.retain(|node| node.info.runs_jobs());
+            let seen = Seen { queues: reader.queues(project).await?, nodes, now, lease };
             seen.waiting(&job)
         }
     };

@@ -24,10 +24,12 @@ pub mod node;
 pub mod notify;
 pub mod redact;
 pub mod registry;
+pub mod remote;
 pub mod run;
 pub mod secrets;
 pub mod stats;
 pub mod step;
+pub mod trace;
 
 pub use client::{Client, ClientError};
 pub use context::Context;

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::job::{Job, JobError};
 use crate::redact::Redactor;
 use crate::secrets::{Keys, Secret, Source, refs};
+use crate::trace::Tracer;
 use async_trait::async_trait;
 use mainspring_core::Json;
 use mainspring_core::job::{DEFAULT_PRIORITY, DEFAULT_QUEUE, NewJob, check_name};
@@ -159,6 +160,7 @@ pub struct Registry {
     schedules: Vec<ScheduleSpec>,
     redactor: Redactor,
     keys: Option<Arc<Keys>>,
+    tracer: Tracer,
     mistakes: Vec<String>,
 }
 
@@ -238,6 +240,17 @@ impl Registry {
     /// The keys; without any, whoever seals or opens is told what to set.
     pub fn secret_keys(&self) -> &Arc<Keys> {
         self.keys.as_ref().unwrap_or(&NO_KEYS)
+    }
+
+    /// Takes the spans of attempts; does nothing until it was begun. See [`crate::trace`].
+    pub fn traced(mut self, tracer: Tracer) -> Self {
+        self.tracer = tracer;
+        self
+    }
+
+    /// What takes them.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Adds a schedule: every node that starts with this list writes it to the default project, which

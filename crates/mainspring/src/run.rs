@@ -69,6 +69,10 @@ pub(crate) async fn attempt(engine: &Arc<Engine>, slot: usize, claimed: Claimed)
     // Whoever ended it before (time-out, cancel, shutdown) has told its outcome, too.
     let Some(answer) = answer else { return };
     if engine.board.end(slot, serial) {
+        if cx.stop_reason() == Some(StopReason::HandedOver) {
+            engine.services.inbox.forget_progress(cx.job_id(), cx.attempt());
+            return engine.let_go(std::iter::once((cx.job_id(), cx.attempt())));
+        }
         let outcome = cx.redactor().outcome(outcome_of(answer, cx.stop_reason()));
         engine.outbox.push(Done { attempt: Ended::Ran(cx), outcome, at: engine.now() });
     }
@@ -103,7 +107,7 @@ pub(crate) fn ended_outcome(cx: &Context, reason: StopReason) -> Outcome {
         }
         StopReason::Cancelled => Outcome::Cancelled { reason: "cancelled while it ran".into() },
         StopReason::Shutdown => Outcome::Interrupted { reason: "the node is shutting down".into() },
-        StopReason::LeaseLost => Outcome::LeaseExpired,
+        StopReason::LeaseLost | StopReason::HandedOver => Outcome::LeaseExpired,
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::error::{Error, Phase};
 use crate::guard::{Guard, Refusal};
 use crate::link::Link;
+use crate::redirect;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::target::Target;
 use bytes::{Bytes, BytesMut};
@@ -58,6 +59,9 @@ pub struct Request {
     pub timeout: Duration,
     /// Bytes of the answer's body to keep.
     pub keep: usize,
+    /// Redirects to follow, at most [`crate::REDIRECTS`]: 0 for whatever a person or a program of
+    /// theirs chose the address of (`http` jobs, webhooks), more for connectors.
+    pub follow: u8,
 }
 
 impl Request {
@@ -70,6 +74,7 @@ impl Request {
             body: Bytes::new(),
             timeout: Duration::from_secs(30),
             keep: crate::BODY,
+            follow: 0,
         }
     }
 
@@ -179,7 +184,7 @@ impl Client {
     pub async fn send(&self, request: Request) -> Result<Response, Error> {
         request.check()?;
         let phase = AtomicU8::new(0);
-        let (after, exchange) = (request.timeout, self.exchange(request, &phase));
+        let (after, exchange) = (request.timeout, self.exchanges(request, &phase));
         in_time(exchange, after, &phase).await
     }
 
@@ -189,6 +194,27 @@ impl Client {
         let found = found.map_err(|_| Error::Timeout { phase: Phase::Dns, after: timeout })??;
         let judge = |a| (a, self.inner.guard.judge(target.host(), a, target.port()).err());
         Ok(Verdict { addresses: found.into_iter().map(judge).collect() })
+    }
+
+    /// The request, and those it is redirected to: all within its time.
+    async fn exchanges(&self, mut request: Request, phase: &AtomicU8) -> Result<Response, Error> {
+        let follow = request.follow.min(crate::REDIRECTS);
+        for left in (0..=follow).rev() {
+            let again = (left > 0).then(|| request.clone());
+            let answer = self.exchange(request, phase).await?;
+            let next = match again {
+                Some(again) => redirect::next(again, &answer)?,
+                None if follow > 0 && redirect::location(&answer).is_some() => {
+                    return Err(Error::Redirects(follow));
+                }
+                None => None,
+            };
+            match next {
+                Some(next) => request = next,
+                None => return Ok(answer),
+            }
+        }
+        Err(Error::Redirects(follow))
     }
 
     async fn exchange(&self, request: Request, phase: &AtomicU8) -> Result<Response, Error> {

@@ -80,6 +80,9 @@ pub enum Error {
     /// The answer's head is larger than [`crate::HEAD`] or has more than [`crate::HEADERS`] headers.
     #[error("the answer's head is larger than {} KiB or {} headers", crate::HEAD >> 10, crate::HEADERS)]
     TooLarge,
+    /// More redirects than were to be followed.
+    #[error("redirected more than {0} times")]
+    Redirects(u8),
     /// The other side broke the rules of HTTP or hung up in the middle.
     #[error("broken answer: {0}")]
     Protocol(String),
@@ -96,6 +99,7 @@ impl Error {
             Error::Tls { .. } => "tls",
             Error::Timeout { .. } => "timeout",
             Error::TooLarge => "too_large",
+            Error::Redirects(_) => "redirects",
             Error::Protocol(_) => "protocol",
         }
     }

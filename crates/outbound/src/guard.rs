@@ -5,12 +5,16 @@
 //! special parts. Addresses that carry an IPv4 address inside (mapped, NAT64) are judged by it. An
 //! address on the allow-list passes; a mistake in the list refuses to load: it fails closed.
 //!
+//! The ports this server itself listens on stay closed whatever the list says, on every address of
+//! this machine: a job must not speak to the API from the inside.
+//!
 //! The judgement is of the very address that is connected to, after the name was resolved. Judging
 //! names or looking up twice is how such guards are broken.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// One line of the allow-list: `10.1.0.0/16`, `10.1.2.3`, `fd00::/8`, or a name, `api.internal`,
 /// which allows whatever that very name stands for; with a port if only that one is meant:
@@ -173,23 +177,43 @@ const OWN: &str = "this server's own port";
 pub struct Guard {
     /// Networks that are not public and may be reached all the same.
     pub allow: Vec<Allow>,
-    /// Ports this very server listens on: refused on loopback whatever the allow-list says, so that
-    /// a job cannot speak to the API from the inside.
-    pub own_ports: Vec<u16>,
+    /// Ports this very server listens on.
+    pub own_ports: OwnPorts,
+}
+
+/// Ports that this process listens on. Clones share the list: the server adds its port once it has it,
+/// which is after clients were made.
+#[derive(Clone, Debug, Default)]
+pub struct OwnPorts(Arc<RwLock<Vec<u16>>>);
+
+impl OwnPorts {
+    /// From now on this port is refused on every address of this machine.
+    pub fn add(&self, port: u16) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(port);
+    }
+
+    fn has(&self, port: u16) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&port)
+    }
+}
+
+/// Whether an address is this machine's own: only such a one can be bound. No packet is sent.
+fn is_own(address: IpAddr) -> bool {
+    address.is_loopback() || address.is_unspecified() || UdpSocket::bind((address, 0)).is_ok()
 }
 
 impl Guard {
     /// Reads an allow-list; the error names the entry and the setting.
     pub fn new<S: AsRef<str>>(allow: &[S]) -> Result<Guard, String> {
         let read = |s: &S| s.as_ref().parse().map_err(|e| format!("outbound.allow: {e}"));
-        Ok(Guard { allow: allow.iter().map(read).collect::<Result<_, _>>()?, own_ports: vec![] })
+        Ok(Guard { allow: allow.iter().map(read).collect::<Result<_, _>>()?, own_ports: OwnPorts::default() })
     }
 
     /// Judges one address that `host` stands for.
     pub fn judge(&self, host: &str, address: IpAddr, port: u16) -> Result<(), Refusal> {
         let refuse = |rule| Err(Refusal { host: host.to_owned(), address, port, rule });
         let judged = address.to_canonical();
-        if judged.is_loopback() && self.own_ports.contains(&port) {
+        if self.own_ports.has(port) && is_own(inner(judged)) {
             return refuse(OWN);
         }
         let Some(rule) = special(judged) else { return Ok(()) };
@@ -197,6 +221,14 @@ impl Guard {
         let twin = (judged == IpAddr::V6(Ipv6Addr::LOCALHOST)).then_some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let covered = |a: IpAddr| self.allow.iter().any(|allow| allow.covers(host, a, port));
         if covered(judged) || twin.is_some_and(covered) { Ok(()) } else { refuse(rule) }
+    }
+}
+
+/// The IPv4 address that a translator would turn this one into, or the address itself.
+fn inner(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(a) if (u128::from(a) ^ NAT64) >> 32 == 0 => Ipv4Addr::from(u128::from(a) as u32).into(),
+        other => other,
     }
 }
 
@@ -385,10 +417,13 @@ mod tests {
 
     #[test]
     fn the_own_port_stays_closed_whatever_is_allowed() {
-        let guard = Guard { own_ports: vec![8080], ..Guard::new(&["127.0.0.0/8", "10.0.0.0/8"]).unwrap() };
+        let guard = Guard::new(&["0.0.0.0/0", "::/0"]).unwrap();
+        guard.own_ports.clone().add(8080);
         let own = guard.judge("localhost", "127.0.0.1".parse().unwrap(), 8080).unwrap_err();
         assert!(own.to_string().contains("own port"), "{own}");
-        assert!(guard.judge("x", "::ffff:127.0.0.1".parse().unwrap(), 8080).is_err());
+        for own in ["::1", "::ffff:127.0.0.1", "127.9.9.9", "0.0.0.0", "::", "64:ff9b::127.0.0.1"] {
+            assert!(guard.judge("x", own.parse().unwrap(), 8080).is_err(), "{own}");
+        }
         assert!(guard.judge("x", "127.0.0.1".parse().unwrap(), 8081).is_ok());
         assert!(guard.judge("x", "10.0.0.1".parse().unwrap(), 8080).is_ok());
     }

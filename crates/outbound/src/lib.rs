@@ -9,7 +9,10 @@
 //!                                        └ one not allowed: Refused, nothing is sent
 //! ```
 //!
-//! It deliberately does not: follow redirects (a 3xx is the answer), read a proxy from the
+//! A redirect is an answer like any other. A connector may ask for a few to be followed
+//! ([`Request::follow`]): each goes the whole path again, and takes no credentials to another site.
+//!
+//! It deliberately does not: read a proxy from the
 //! environment, decode a content encoding (it asks for `identity`; whoever sends a compressed bomb
 //! sees its compressed bytes kept), reuse connections (each request resolves and is judged again),
 //! keep cookies, or speak anything but HTTP/1.1 itself. Mail gets a connection from here ([`Link`]), judged
@@ -19,12 +22,13 @@ mod client;
 mod error;
 mod guard;
 mod link;
+mod redirect;
 mod resolve;
 mod target;
 
 pub use client::{Client, Request, Response, Settings, Verdict};
 pub use error::{Error, Phase};
-pub use guard::{Allow, Guard, Refusal};
+pub use guard::{Allow, Guard, OwnPorts, Refusal};
 pub use link::Link;
 pub use resolve::{Resolve, Resolving, SystemResolver};
 pub use target::Target;
@@ -37,5 +41,7 @@ pub const HEAD: usize = 16 << 10;
 pub const HEADERS: usize = 128;
 /// Bytes of an answer's body that are kept unless a request says otherwise.
 pub const BODY: usize = 256 << 10;
+/// Redirects that may be followed at most.
+pub const REDIRECTS: u8 = 5;
 /// Addresses of one name that are tried, after all of them were judged.
 pub const TRIED: usize = 4;

@@ -47,6 +47,20 @@ impl Target {
         Ok(Target { url })
     }
 
+    /// Where `location`, which may be relative, leads from here. As strict as [`Target::parse`].
+    pub(crate) fn follow(&self, location: &str) -> Result<Target, Error> {
+        match self.url.join(location) {
+            Ok(_) if location.contains(|c: char| c.is_control() || c == '\\') => Target::parse(location),
+            Ok(next) => Target::parse(next.as_str()),
+            Err(_) => Target::parse(location),
+        }
+    }
+
+    /// Scheme, host and port: what credentials belong to.
+    pub(crate) fn same_site(&self, other: &Target) -> bool {
+        self.url.origin() == other.url.origin()
+    }
+
     /// Whether TLS is asked for.
     pub fn is_tls(&self) -> bool {
         self.url.scheme() == "https"

@@ -148,3 +148,139 @@ async fn proxies_of_the_environment_are_ignored() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     assert_eq!(trap.seen(), 0);
 }
+
+/// Says where to go next; what it was asked comes back as the body at the end.
+async fn redirecting(status: u16, to: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> Server {
+    let hop = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    Server::start(move |mut stream, request| {
+        let next = to(hop.fetch_add(1, Ordering::SeqCst));
+        async move {
+            let text = match next {
+                Some(to) => format!("HTTP/1.1 {status} Go\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"),
+                None => format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}", request.len()),
+            };
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes()).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_unless_following_was_asked_for() {
+    let inner = Server::fixed(OK).await;
+    let to = format!("http://127.0.0.2:{}/inner", inner.address.port());
+    let server = redirecting(302, move |_| Some(to.clone())).await;
+    let answer = client().send(get(&server.url("/"))).await.unwrap();
+    assert_eq!((answer.status.as_u16(), server.seen(), inner.seen()), (302, 1, 0));
+}
+
+#[tokio::test]
+async fn every_redirect_is_judged_again() {
+    let inner = Server::fixed(OK).await;
+    let port = inner.address.port();
+    // Allowed is the first server's port on 127.0.0.1 only.
+    for to in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}/"),
+        format!("//2130706433:{port}/"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+    ] {
+        let server = redirecting(307, {
+            let to = to.clone();
+            move |_| Some(to.clone())
+        })
+        .await;
+        let only = client_with(&[&format!("127.0.0.1:{}", server.address.port())]);
+        let mut request = get(&server.url("/"));
+        request.follow = 5;
+        let error = only.send(request).await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{to}: {error}");
+        assert_eq!(server.seen(), 1, "{to}");
+    }
+    for to in ["file:///etc/passwd", "gopher://127.0.0.1/", "http://a@b/", "/\\evil.example"] {
+        let server = redirecting(302, move |_| Some(to.to_owned())).await;
+        let mut request = get(&server.url("/"));
+        request.follow = 5;
+        let error = client().send(request).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid { field: "url", .. }), "{to}: {error}");
+    }
+    assert_eq!(inner.seen(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_moves_inside_between_redirects_is_refused() {
+    let server = redirecting(302, |_| Some("/next".to_owned())).await;
+    let script = Script::new(&[&["127.0.0.1"], &["127.0.0.1"], &["10.0.0.1"]]);
+    let mut request = get(&format!("http://moves.test:{}/", server.address.port()));
+    request.follow = 5;
+    let error = scripted(&["127.0.0.1"], &script).send(request).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(r) if r.address.to_string() == "10.0.0.1"), "{error}");
+    assert_eq!((script.asked.load(Ordering::SeqCst), server.seen()), (3, 2));
+}
+
+#[tokio::test]
+async fn redirects_end() {
+    let server = redirecting(301, |n| Some(format!("/{n}"))).await;
+    for (asked, seen) in [(1, 2), (3, 4), (200, 6)] {
+        let before = server.seen();
+        let mut request = get(&server.url("/"));
+        request.follow = asked;
+        let error = client().send(request).await.unwrap_err();
+        assert!(matches!(error, Error::Redirects(_)), "{error}");
+        assert_eq!(server.seen() - before, seen, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_and_bodies_go_no_further_than_they_should() {
+    let elsewhere = redirecting(200, |_| None).await;
+    let post = |url: &str| {
+        let mut request = get(url);
+        request.method = http::Method::POST;
+        request.body = "a body".into();
+        request.follow = 3;
+        for (name, value) in [("authorization", "Bearer s3cret"), ("cookie", "a=b"), ("x-api-key", "k3y")] {
+            request.headers.insert(name, value.parse().unwrap());
+        }
+        request
+    };
+    for (status, to, kept, body) in [
+        (302, elsewhere.url("/"), false, false),
+        (307, elsewhere.url("/"), false, true),
+        (302, "/same".to_owned(), true, false),
+        (308, "/same".to_owned(), true, true),
+    ] {
+        let server = redirecting(status, {
+            let to = to.clone();
+            move |n| (n == 0).then(|| to.clone())
+        })
+        .await;
+        let answer = client().send(post(&server.url("/"))).await.unwrap();
+        let sent = String::from_utf8(answer.body.to_vec()).unwrap();
+        assert_eq!(sent.contains("s3cret") && sent.contains("k3y") && sent.contains("a=b"), kept, "{sent}");
+        assert_eq!(
+            !sent.contains("s3cret") && !sent.contains("k3y") && !sent.contains("a=b"),
+            !kept,
+            "{sent}"
+        );
+        assert_eq!(sent.ends_with("a body") && sent.starts_with("POST "), body, "{status}: {sent}");
+        assert_eq!(sent.starts_with("GET "), !body, "{status}: {sent}");
+    }
+}
+
+#[tokio::test]
+async fn the_own_port_is_closed_on_every_address_of_this_machine() {
+    let server = Server::start(|_, _| async {}).await;
+    let port = server.address.port();
+    let guard = Guard::new(&["0.0.0.0/0", "::/0"]).unwrap();
+    guard.own_ports.add(port);
+    let client = Client::new(Settings { guard, ..Settings::default() }).unwrap();
+    for host in ["127.0.0.1", "localhost", "127.8.8.8", "0.0.0.0", "[::]", "[::1]", "[::ffff:127.0.0.1]"] {
+        match client.send(get(&format!("http://{host}:{port}/"))).await {
+            Err(Error::Refused(refusal)) => assert!(refusal.to_string().contains("own port"), "{refusal}"),
+            other => panic!("{host}: {other:?}"),
+        }
+    }
+    assert_eq!(server.seen(), 0);
+}

@@ -176,7 +176,7 @@ async fn join(store: &PostgresStore, id: i64) -> Outcomes<NodeId> {
 }
 
 fn request(node: NodeId) -> ClaimRequest {
-    ClaimRequest { node, limit: BATCH as u32, kinds: vec!["noop".into()], queues: vec![] }
+    ClaimRequest { node, limit: BATCH as u32, kinds: vec!["noop".into()], queues: vec![], project: None }
 }
 
 /// Claims and finishes side by side, as a node does.

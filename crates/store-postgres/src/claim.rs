@@ -40,7 +40,7 @@ const PROBE: &str = "
     CROSS JOIN LATERAL (
         SELECT FROM ready WHERE route = r.id AND ord >= coalesce(f.floor, -9223372036854775808)
         ORDER BY ord, job LIMIT 1) one
-    WHERE r.kind = ANY($1) AND (cardinality($2::text[]) = 0 OR r.queue = ANY($2))
+    WHERE ($6::bigint IS NULL OR r.project = $6) AND r.kind = ANY($1) AND (cardinality($2::text[]) = 0 OR r.queue = ANY($2))
       AND EXISTS (SELECT FROM nodes WHERE id = $3 AND NOT ended)";
 
 /// The first jobs of each route, as (route, ord, job).
@@ -303,13 +303,15 @@ impl Inner {
         let us = time::micros(now);
         let kinds: Vec<&str> = request.kinds.iter().map(|k| &**k).collect();
         let queues: Vec<&str> = request.queues.iter().map(|q| &**q).collect();
+        let project = request.project.map(|project| project.0);
         let floors = self.floors.at(us);
         let (rows, mut got, judged) = transact!(&self.reach, self.lanes.claim, |conn| {
             conn.prepare(&[LOCKS, PROBE]).await?;
             let (settings, first) = (self.lock_key(SETTINGS), self.lock_key(FIRST_CLAIM));
             let locks: crate::link::Args<'_> = &[&settings, &first];
             let (floored, places): (Vec<i32>, Vec<i64>) = floors.iter().map(|(r, f)| (*r, *f)).unzip();
-            let args: crate::link::Args<'_> = &[&kinds, &queues, &request.node.0, &floored, &places];
+            let args: crate::link::Args<'_> =
+                &[&kinds, &queues, &request.node.0, &floored, &places, &project];
             let ((), locked, found) =
                 try_join3(conn.batch(BEGIN), conn.one(LOCKS, locks), conn.query(PROBE, args)).await?;
             let special = found.iter().any(|row| row.get::<_, i16>(1) != 0 || row.get(2));

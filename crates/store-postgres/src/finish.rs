@@ -13,7 +13,7 @@ use crate::actor::FinishCall;
 use crate::effects::{Done, Effects};
 use crate::link::{Args, Conn, Fault, Step, transact};
 use crate::names::RouteInfo;
-use crate::{Inner, Lanes, claim, keys, rows};
+use crate::{Inner, Lanes, bundles, claim, keys, rows};
 use jiff::Timestamp;
 use mainspring_core::claim::priority_offset;
 use mainspring_core::decide::{Next, Transition};
@@ -21,7 +21,7 @@ use mainspring_core::error::Result;
 use mainspring_core::job::{AttemptOutcome, JobState, LogLine, Origin, Progress};
 use mainspring_core::json::Json;
 use mainspring_core::store::{Finished, Hint};
-use mainspring_core::{JobId, StoreError, event, limits, time};
+use mainspring_core::{JobId, NodeId, StoreError, event, limits, time};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -522,6 +522,19 @@ impl Inner {
             .await
         })
         .map(drop)
+    }
+
+    pub(crate) async fn hand_over(&self, job: JobId, attempt: u32, to: NodeId) -> Result<Finished> {
+        let attempt = attempt as i32;
+        let n = transact!(&self.reach, self.lanes.control, |conn| {
+            conn.begin().await?;
+            bundles::unbundle(conn, &[job.0]).await?;
+            let sql = "UPDATE running SET node = $3 WHERE job = $1 AND attempt = $2";
+            let n = conn.execute(sql, &[&job.0, &attempt, &to.0]).await?;
+            conn.commit().await?;
+            Ok(n)
+        })?;
+        Ok(if n > 0 { Finished::Applied } else { Finished::Stale })
     }
 
     pub(crate) async fn set_progress(

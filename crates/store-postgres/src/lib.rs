@@ -6,7 +6,7 @@
 //! `schedule`, `control`, `sweep`, `read`; `tables` for what is not the engine's. Beneath them: `link`
 //! (connections, retries, time limits), `actor` (group commit), `effects` (what every change of state
 //! brings with it, and the order in which it is written), `names` (the dictionary), `hints` (LISTEN
-//! and NOTIFY).
+//! and NOTIFY). Beside all of this: `backup`, a copy of the schema and the way back.
 //!
 //! The hot path writes batches with a handful of statements, two transactions in flight at most: one
 //! that claims, one that finishes or enqueues. Locks are taken in one order everywhere: rows of
@@ -17,6 +17,7 @@
 //! elects no leader. Every fence is a row.
 
 mod actor;
+mod backup;
 mod batch;
 mod bundles;
 mod claim;
@@ -43,6 +44,8 @@ mod store;
 mod sweep;
 mod tables;
 mod uniques;
+
+pub use crate::backup::{backup, restore};
 
 use crate::actor::{Desk, EnqueueCall, FinishCall};
 use crate::link::{Args, Lane, Reach, transact};

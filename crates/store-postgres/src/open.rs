@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 /// The form every refusal shows.
 const FORM: &str = "postgres://user:password@host:5432/database";
@@ -33,6 +33,17 @@ enum Tls {
     VerifyFull,
 }
 
+impl Tls {
+    fn as_str(self) -> &'static str {
+        match self {
+            Tls::Disable => "disable",
+            Tls::Prefer => "prefer",
+            Tls::Require => "require",
+            Tls::VerifyFull => "verify-full",
+        }
+    }
+}
+
 /// A database's address, understood.
 #[derive(Clone)]
 pub(crate) struct Address {
@@ -44,6 +55,9 @@ pub(crate) struct Address {
     pub tls: Arc<ClientConfig>,
     /// The address for people, without its password.
     pub shown: String,
+    /// The same address in the variables that PostgreSQL's own programs read: no password stands on a
+    /// command line, where everybody on the machine sees it.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 fn bad(text: impl std::fmt::Display) -> StoreError {
@@ -84,8 +98,39 @@ impl Address {
         }
         let tls = Arc::new(tls_config(parameters.tls, parameters.root.as_deref())?);
         let shown = format!("postgres://{user}@{hosts}/{database}");
-        Ok(Address { config, schema: parameters.schema, tls, shown })
+        let variables = variables(&config, &parameters, several);
+        Ok(Address { config, schema: parameters.schema, tls, shown, variables })
     }
+}
+
+fn variables(
+    config: &tokio_postgres::Config,
+    parameters: &Parameters,
+    several: bool,
+) -> Vec<(&'static str, String)> {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let ports = config.get_ports().iter().map(ToString::to_string);
+    let mut all = vec![
+        ("PGHOST", hosts.collect::<Vec<_>>().join(",")),
+        ("PGPORT", ports.collect::<Vec<_>>().join(",")),
+        ("PGUSER", config.get_user().unwrap_or_default().to_owned()),
+        ("PGDATABASE", config.get_dbname().unwrap_or_default().to_owned()),
+        ("PGSSLMODE", parameters.tls.as_str().to_owned()),
+        ("PGAPPNAME", parameters.application.clone()),
+    ];
+    if let Some(password) = config.get_password() {
+        all.push(("PGPASSWORD", String::from_utf8_lossy(password).into_owned()));
+    }
+    if parameters.tls == Tls::VerifyFull {
+        all.push(("PGSSLROOTCERT", parameters.root.clone().unwrap_or_else(|| "system".into())));
+    }
+    if several {
+        all.push(("PGTARGETSESSIONATTRS", "read-write".into()));
+    }
+    all
 }
 
 /// Sets user and password; gives the user for people.

@@ -101,6 +101,10 @@ impl Store for PostgresStore {
         self.inner.set_progress(job, attempt, &progress).await
     }
 
+    async fn hand_over(&self, _: Timestamp, job: JobId, attempt: u32, to: NodeId) -> Result<Finished> {
+        self.inner.hand_over(job, attempt, to).await
+    }
+
     async fn join(&self, now: Timestamp, node: NodeInfo) -> Result<()> {
         self.inner.join(now, node).await
     }

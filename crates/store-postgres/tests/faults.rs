@@ -51,7 +51,7 @@ async fn join(store: &PostgresStore, id: i64) -> NodeId {
 }
 
 fn request(node: NodeId) -> ClaimRequest {
-    ClaimRequest { node, limit: 100, kinds: vec!["work".into()], queues: vec![] }
+    ClaimRequest { node, limit: 100, kinds: vec!["work".into()], queues: vec![], project: None }
 }
 
 /// Asks again and again, at most twenty seconds.

@@ -88,7 +88,13 @@ async fn enqueue_singles(store: &Arc<SqliteStore>, callers: usize, n: usize) {
 }
 
 fn request(limit: usize) -> ClaimRequest {
-    ClaimRequest { node: NodeId(1), limit: limit as u32, kinds: vec!["noop".into()], queues: vec![] }
+    ClaimRequest {
+        node: NodeId(1),
+        limit: limit as u32,
+        kinds: vec!["noop".into()],
+        queues: vec![],
+        project: None,
+    }
 }
 
 /// Claims and finishes until nothing is left, one batch being finished while the next is claimed.

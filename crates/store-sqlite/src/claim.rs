@@ -226,7 +226,8 @@ impl Tx<'_> {
         let mut lanes = BTreeMap::<QueueIx, Vec<RouteIx>>::new();
         for (ix, route) in self.names.routes.iter().enumerate() {
             let served = request.queues.is_empty() || request.queues.contains(&route.queue_name);
-            if route.ready && served && kinds.contains(&*route.kind) {
+            let ours = request.project.is_none_or(|p| p == self.names.queues[route.queue].project);
+            if route.ready && ours && served && kinds.contains(&*route.kind) {
                 lanes.entry(route.queue).or_default().push(ix);
             }
         }

@@ -8,7 +8,7 @@ use crate::schema;
 use crate::tx::{Done, Tx, invalid};
 use jiff::Timestamp;
 use mainspring_core::decide::{Next, Transition};
-use mainspring_core::ids::{JobId, ScheduleId};
+use mainspring_core::ids::{JobId, NodeId, ScheduleId};
 use mainspring_core::job::{AttemptOutcome, JobState, LogLine, Progress, check_name};
 use mainspring_core::json::Json;
 use mainspring_core::store::{Finished, Hint};
@@ -274,6 +274,14 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+
+    pub fn hand_over(&mut self, job: JobId, attempt: u32, to: NodeId) -> Done<Finished> {
+        if self.held_by(job, attempt)?.is_none() {
+            return Ok(Finished::Stale);
+        }
+        self.conn.prepare_cached("UPDATE jobs SET node = ?2 WHERE id = ?1")?.execute([job.0, to.0])?;
+        Ok(Finished::Applied)
     }
 
     pub fn set_progress(&mut self, job: JobId, attempt: u32, progress: &Progress) -> Done<Finished> {

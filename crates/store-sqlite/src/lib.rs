@@ -7,6 +7,7 @@
 //!                      ├ checkpoint.rs: a thread that keeps the log short beside it
 //!                      ├ enqueue claim finish schedule nodes control sweep events: the verbs, with batch and keys
 //!                      └ tables: what is not the engine's, in the same transactions
+//! backup.rs: a copy of the file while all of this goes on, and the way back
 //! readers ──reads──▶ readers.rs: a few read-only connections ──▶ read.rs, doctor.rs
 //! ```
 //!
@@ -19,6 +20,7 @@
 //! uses PostgreSQL.
 
 mod actor;
+mod backup;
 mod batch;
 mod checkpoint;
 mod claim;
@@ -44,6 +46,7 @@ mod sweep;
 mod tables;
 mod tx;
 
+pub use backup::{backup, restore};
 pub use open::{Options, Synchronous};
 
 use actor::Actor;

@@ -154,7 +154,7 @@ fn check_path(path: &Path) -> Result<()> {
 }
 
 /// Looks at the file's first bytes without SQLite. True when it was closed in good order.
-fn check_header(path: &Path) -> Result<bool> {
+pub(crate) fn check_header(path: &Path) -> Result<bool> {
     let name = path.display();
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -196,7 +196,7 @@ fn check_header(path: &Path) -> Result<bool> {
 }
 
 /// The owner's alone.
-const PRIVATE: u32 = 0o600;
+pub(crate) const PRIVATE: u32 = 0o600;
 
 /// Makes a file that is not there yet, for its owner alone: payloads are nobody else's business,
 /// and SQLite would take the umask. The log beside it gets the file's mode from SQLite. An existing
@@ -208,7 +208,7 @@ fn make_private(path: &Path) {
 }
 
 /// Whether the database is ours, or empty and may become ours.
-fn check_owner(conn: &Connection, path: &Path) -> Result<()> {
+pub(crate) fn check_owner(conn: &Connection, path: &Path) -> Result<()> {
     let name = path.display().to_string();
     let fail = |e| fault::of(e, &name);
     let id: i64 = conn.pragma_query_value(None, "application_id", |r| r.get(0)).map_err(fail)?;

@@ -97,6 +97,10 @@ impl Store for SqliteStore {
         self.actor.call(Class::Other, 1, move |tx| tx.set_progress(job, attempt, &progress)).await
     }
 
+    async fn hand_over(&self, _now: Timestamp, job: JobId, attempt: u32, to: NodeId) -> Result<Finished> {
+        self.actor.call(Class::Other, 1, move |tx| tx.hand_over(job, attempt, to)).await
+    }
+
     async fn join(&self, now: Timestamp, node: NodeInfo) -> Result<()> {
         self.actor.call(Class::Other, 1, move |tx| tx.join(now, &node)).await
     }

@@ -91,7 +91,7 @@ async fn read_everything(s: &SqliteStore) {
 }
 
 fn request(limit: u32) -> ClaimRequest {
-    ClaimRequest { node: NodeId(7), limit, kinds: vec!["k".into()], queues: vec![] }
+    ClaimRequest { node: NodeId(7), limit, kinds: vec!["k".into()], queues: vec![], project: None }
 }
 
 fn put(name: &str) -> PutSchedule {

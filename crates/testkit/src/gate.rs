@@ -161,6 +161,9 @@ impl<G: Gate> Store for Gated<G> {
     ) -> Result<Finished> {
         self.gate.write("set_progress", self.base.set_progress(now, job, attempt, progress)).await
     }
+    async fn hand_over(&self, now: Timestamp, job: JobId, attempt: u32, to: NodeId) -> Result<Finished> {
+        self.gate.write("hand_over", self.base.hand_over(now, job, attempt, to)).await
+    }
     async fn join(&self, now: Timestamp, node: NodeInfo) -> Result<()> {
         self.gate.write("join", self.base.join(now, node)).await
     }

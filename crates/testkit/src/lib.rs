@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod conformance;
 pub mod dice;
+pub mod fuzz;
 pub mod gate;
 pub mod memory;
 pub mod outside;

@@ -50,7 +50,10 @@ impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
             return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body", text));
         }
         let bytes = Bytes::from_request(request, web).await;
-        let bytes = bytes.map_err(|e| refused(e.status(), "body", &e.body_text()))?;
+        let bytes = bytes.map_err(|e| match slow(&e) {
+            Some(text) => refused(StatusCode::REQUEST_TIMEOUT, "body", &text),
+            None => refused(e.status(), "body", &e.body_text()),
+        })?;
         // A list would be read as an object's fields in the order in which we happen to have them.
         if bytes.trim_ascii_start().first() == Some(&b'[') {
             return Err(refused(StatusCode::UNPROCESSABLE_ENTITY, "body", "is a list; an object is wanted"));
@@ -60,6 +63,18 @@ impl<T: DeserializeOwned> FromRequest<Web> for Json<T> {
             Err(e) => Err(refused(e.status(), "body", &e.body_text())),
         }
     }
+}
+
+/// Whether the body was waited for in vain.
+fn slow(e: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = Some(e);
+    while let Some(e) = cause {
+        if let Some(slow) = e.downcast_ref::<crate::server::limits::TooSlow>() {
+            return Some(slow.to_string());
+        }
+        cause = e.source();
+    }
+    None
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

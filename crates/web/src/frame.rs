@@ -33,9 +33,12 @@ pub const RUN: &[Place] = &[
 /// The group "Watch".
 pub const WATCH: &[Place] = &[
     Place { path: "alerts", name: "Alerts", icon: "bell" },
+    Place { path: "notifications", name: "Notifications", icon: "bell" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
+    Place { path: "hooks", name: "Webhooks", icon: "batch" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
     Place { path: "settings", name: "Settings", icon: "gauge" },
+    Place { path: "reference", name: "API", icon: "code" },
 ];
 
 /// What the templates know of the page around them.
@@ -69,6 +72,8 @@ pub struct Frame {
     pub may_see: bool,
     /// Whether this caller may change members and keys.
     pub may_manage: bool,
+    /// How many notifications this caller has not seen.
+    pub unread: u32,
     /// The stylesheet's address.
     pub css: String,
     /// The script's address.
@@ -112,6 +117,7 @@ impl Frame {
             may_run: false,
             may_see: false,
             may_manage: false,
+            unread: 0,
             css: assets::address(web, "app.css"),
             js: assets::address(web, "app.js"),
             icon: assets::address(web, "icon.svg"),
@@ -147,6 +153,7 @@ impl Frame {
             may_run: caller.has(Right::Run),
             may_see: caller.has(Right::Payloads),
             may_manage: caller.has(Right::Manage),
+            unread: caller.unread,
             ..frame
         })
     }
@@ -164,6 +171,11 @@ impl Frame {
         format!("{}/api/v1/projects/{}/events/live", self.base, segment(project))
     }
 
+    /// The number in the badge: `3`, `99+`.
+    pub fn badge(&self) -> String {
+        mainspring::notify::badge(self.unread)
+    }
+
     /// The places of the side bar's first group.
     pub fn run(&self) -> &'static [Place] {
         RUN
@@ -171,7 +183,7 @@ impl Frame {
 
     /// The places of its second group that this caller may open.
     pub fn watch(&self) -> Vec<Place> {
-        WATCH.iter().copied().filter(|p| p.path != "nodes" || self.may_manage).collect()
+        WATCH.iter().copied().filter(|p| !matches!(p.path, "nodes" | "hooks") || self.may_manage).collect()
     }
 
     /// Whether the page is the one of this place.

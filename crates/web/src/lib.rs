@@ -1,7 +1,7 @@
 //! The face of the engine: a REST API and a dashboard, served by one process on one port.
 //!
 //! ```text
-//! request ▶ server.rs: limits, headers ▶ access: who, which project, what rights ▶ a resource's folder
+//! request ▶ server: limits, headers ▶ access: who, which project, what rights ▶ a resource's folder
 //!             api.rs   JSON in, JSON out, described for OpenAPI where it is written
 //!             pages.rs forms in, HTML out (POST, then redirect)
 //!             mod.rs   the views both show, so that they cannot disagree
@@ -22,23 +22,29 @@ pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod batches;
+pub mod bulk;
+pub mod channels;
+pub mod deliveries;
 pub mod events;
 pub mod extract;
 pub mod frame;
 pub mod health;
 pub mod heartbeats;
+pub mod hooks;
 pub mod invitations;
 pub mod jobs;
 pub mod keys;
 pub mod listing;
 pub mod members;
 pub mod nodes;
+pub mod notifications;
 pub mod openapi;
 pub mod overview;
 mod people;
 pub mod problem;
 pub mod projects;
 pub mod queues;
+pub mod reference;
 pub mod routes;
 pub mod schedules;
 pub mod secrets;
@@ -47,7 +53,12 @@ pub mod settings;
 pub mod state;
 pub mod stats;
 pub mod views;
+pub mod workers;
 
 pub use problem::Problem;
+pub use server::inside::Inside;
+pub use server::limits::Limits;
+pub use server::origin::Network;
+pub use server::tls::Certificates;
 pub use server::{Bound, bind, serve};
 pub use state::{Config, Web};

@@ -4,8 +4,8 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, audit, batches, events, heartbeats, invitations, jobs, keys, members, nodes,
-    problem, projects, queues, schedules, secrets, stats,
+    alert_rules, alerts, audit, batches, bulk, channels, deliveries, events, heartbeats, hooks, invitations,
+    jobs, keys, members, nodes, notifications, problem, projects, queues, schedules, secrets, stats, workers,
 };
 use axum::Router;
 use axum::response::IntoResponse;
@@ -40,17 +40,24 @@ pub fn api() -> OpenApiRouter<Web> {
         .merge(schedules::api::routes())
         .merge(queues::api::routes())
         .merge(batches::api::routes())
+        .merge(bulk::api::routes())
         .merge(nodes::api::routes())
+        .merge(channels::api::routes())
+        .merge(deliveries::api::routes())
+        .merge(notifications::api::routes())
         .merge(stats::api::routes())
         .merge(events::api::routes())
         .merge(audit::api::routes())
         .merge(alerts::api::routes())
         .merge(alert_rules::api::routes())
         .merge(heartbeats::api::routes())
+        .merge(hooks::api::routes())
         .merge(keys::api::routes())
         .merge(members::api::routes())
         .merge(invitations::api::routes())
-        .merge(secrets::api::routes());
+        .merge(secrets::api::routes())
+        .merge(workers::api::routes())
+        .merge(workers::callbacks::routes());
     OpenApiRouter::with_openapi(Document::openapi()).nest(PREFIX, all)
 }
 

@@ -2,8 +2,8 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, assets, audit, batches, health, heartbeats, invitations, jobs, nodes, openapi,
-    overview, people, projects, queues, schedules, settings,
+    alert_rules, alerts, assets, audit, batches, health, heartbeats, hooks, invitations, jobs, nodes,
+    notifications, openapi, overview, people, projects, queues, reference, schedules, settings,
 };
 use axum::Router;
 
@@ -27,6 +27,9 @@ fn pages() -> Router<Web> {
         .merge(alerts::pages::routes())
         .merge(alert_rules::pages::routes())
         .merge(heartbeats::pages::routes())
+        .merge(notifications::pages::routes())
         .merge(audit::pages::routes())
+        .merge(hooks::pages::routes())
         .merge(settings::pages::routes())
+        .merge(reference::pages::routes())
 }

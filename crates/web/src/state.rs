@@ -1,10 +1,15 @@
 //! What all requests share.
 
 use crate::access::{Gate, Share};
-use crate::accounts;
+use crate::server::limits::Limits;
+use crate::server::origin::Network;
+use crate::server::tls::Certificates;
+use crate::{accounts, hooks};
 use jiff::Timestamp;
 use mainspring::Client;
+use mainspring::remote::Desk;
 use mainspring::secrets::Vault;
+use mainspring::trace::Tracer;
 use mainspring_core::StoreError;
 use mainspring_core::tables::Tables;
 use std::net::SocketAddr;
@@ -21,8 +26,21 @@ pub struct Config {
     pub public_url: Option<String>,
     /// How much one project may ask of this server.
     pub share: Share,
+    /// Names by which it may be asked for, besides addresses, `localhost` and that of `public_url`.
+    pub hosts: Vec<String>,
+    /// Proxies whose word on where a request comes from is believed.
+    pub trusted: Vec<Network>,
+    /// Certificate and key, when it talks TLS itself.
+    pub tls: Option<Arc<Certificates>>,
+    /// What clients may cost.
+    pub limits: Limits,
+    /// Takes requests as spans, once it was begun.
+    pub tracer: Tracer,
     /// The version shown.
     pub version: &'static str,
+    /// Where workers outside come to. One beside the node of this process wakes them at once; without
+    /// one the server makes its own, which looks every second.
+    pub desk: Option<Desk>,
 }
 
 impl Default for Config {
@@ -31,7 +49,13 @@ impl Default for Config {
             listen: ([127, 0, 0, 1], 8420).into(),
             public_url: None,
             share: Share::default(),
+            hosts: vec![],
+            trusted: vec![],
+            tls: None,
+            limits: Limits::default(),
+            tracer: Tracer::default(),
             version: env!("CARGO_PKG_VERSION"),
+            desk: None,
         }
     }
 }
@@ -46,6 +70,7 @@ struct Inner {
     config: Config,
     vault: Vault,
     gate: Gate,
+    desk: Desk,
     closing: watch::Sender<bool>,
 }
 
@@ -59,8 +84,11 @@ impl Web {
         accounts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
         mainspring::notify::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
         mainspring::alerts::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        hooks::migrate(&*tables).await.map_err(|e| StoreError::Schema(e.to_string()))?;
+        let desk = config.desk.clone().unwrap_or_else(|| Desk::new(client.clone()));
         let (vault, gate) = (client.vault(), Gate::new(config.share));
-        Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, closing: watch::Sender::new(false) })))
+        let closing = watch::Sender::new(false);
+        Ok(Web(Arc::new(Inner { client, tables, config, vault, gate, desk, closing })))
     }
 
     /// A client that signs as the server itself; see [`crate::access::Caller::client`] for a person's.
@@ -88,6 +116,11 @@ impl Web {
         let config = &self.0.config;
         let scheme = if self.secure() { "https" } else { "http" };
         config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", config.listen))
+    }
+
+    /// Where workers outside come to.
+    pub fn desk(&self) -> &Desk {
+        &self.0.desk
     }
 
     /// How it is set up.
@@ -119,6 +152,8 @@ impl Web {
 
     /// Whether cookies may only travel encrypted.
     pub fn secure(&self) -> bool {
-        self.0.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+        let config = &self.0.config;
+        let public = config.public_url.as_deref();
+        public.map_or(config.tls.is_some(), |url| url.starts_with("https://"))
     }
 }

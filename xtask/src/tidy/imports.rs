@@ -133,7 +133,8 @@ const NETWORK_CRATES: &[&str] = &[
 ];
 const NETWORK_GRANTS: &[(&str, &[&str])] = &[
     ("mainspring-store-postgres", &["rustls", "tokio-postgres", "tokio-postgres-rustls", "webpki-roots"]),
-    ("mainspring-web", &["hyper", "hyper-util"]),
+    // What listens: it takes connections, with TLS where that is set up, and opens none.
+    ("mainspring-web", &["hyper", "hyper-util", "rustls", "tokio-rustls"]),
     // It speaks SMTP over connections that `outbound` opened.
     (CONNECT, &["lettre"]),
 ];

@@ -115,12 +115,9 @@ pub fn invariants(repo: &Repo) -> Vec<Finding> {
                 format!("invariant {number} is held by no test yet"),
             ));
         }
-        for name in names {
-            let last = name.rsplit("::").next().unwrap_or(name);
-            if repo.rust_below("").all(|file| lines_with_word(&file.text, last, 1).is_empty()) {
-                let text = format!("invariant {number} names `{name}`, and no Rust file holds `{last}`");
-                findings.push(complain("invariants", PATH, index + 1, text));
-            }
+        for name in names.into_iter().filter(|name| !holds_test(repo, name)) {
+            let text = format!("invariant {number} names the test `{name}`, and no Rust file holds it");
+            findings.push(complain("invariants", PATH, index + 1, text));
         }
     }
     if number != INVARIANTS || !held {
@@ -128,6 +125,42 @@ pub fn invariants(repo: &Repo) -> Vec<Finding> {
             "must open with {INVARIANTS} numbered invariants, each with a line `Held by:`; {number} found"
         );
         findings.push(complain("invariants", PATH, 0, text));
+    }
+    findings
+}
+
+fn holds_test(repo: &Repo, name: &str) -> bool {
+    let last = name.rsplit("::").next().unwrap_or(name);
+    repo.rust_below("").any(|file| !lines_with_word(&file.text, last, 1).is_empty())
+}
+
+/// How many defences there are.
+const DEFENCES: usize = 21;
+
+/// Each defence of `docs/security.md` has a row that names the tests that try to break it, and they
+/// exist.
+pub fn security(repo: &Repo) -> Vec<Finding> {
+    const PATH: &str = "docs/security.md";
+    let Some(text) = repo.text(PATH) else {
+        return vec![complain("security", PATH, 0, "is missing")];
+    };
+    let mut findings = Vec::new();
+    for number in 1..=DEFENCES {
+        let begin = format!("| M{number} |");
+        let mut rows = text.lines().enumerate().filter(|(_, line)| line.starts_with(&begin));
+        let (Some((index, row)), None) = (rows.next(), rows.next()) else {
+            findings.push(complain("security", PATH, 0, format!("needs one row that begins with {begin:?}")));
+            continue;
+        };
+        let held_by = row.trim_end_matches(['|', ' ']).rsplit(" | ").next().unwrap_or_default();
+        let names: Vec<&str> = held_by.split('`').skip(1).step_by(2).collect();
+        if names.is_empty() {
+            findings.push(complain("security", PATH, index + 1, format!("M{number} is held by no test")));
+        }
+        for name in names.into_iter().filter(|name| !holds_test(repo, name)) {
+            let text = format!("M{number} names the test `{name}`, and no Rust file holds it");
+            findings.push(complain("security", PATH, index + 1, text));
+        }
     }
     findings
 }
@@ -220,6 +253,21 @@ mod tests {
             1
         );
         assert_eq!(with_architecture(|text| text.replace("14. It", "It")).len(), 1);
+    }
+
+    #[test]
+    fn every_defence_names_a_test_that_exists() {
+        let table = |change: &dyn Fn(String) -> String| {
+            let rows: String =
+                (1..=DEFENCES).map(|n| format!("| M{n} | what `it` is | `it_holds` |\n")).collect();
+            security(&Repo::of(&[("docs/security.md", &change(rows)), ("crates/a.rs", "fn it_holds() {}")]))
+        };
+        assert_eq!(table(&|rows| rows), []);
+        let found = table(&|rows| rows.replacen("it_holds", "it_held", 1));
+        assert!(found.len() == 1 && found[0].text.contains("it_held"), "{found:?}");
+        assert_eq!(table(&|rows| rows.replacen("`it_holds`", "nothing yet", 1)).len(), 1);
+        assert_eq!(table(&|rows| rows.replacen("| M7 |", "| M8 |", 1)).len(), 2, "one lacks, one is double");
+        assert_eq!(security(&Repo::of(&[])).len(), 1);
     }
 
     #[test]

@@ -7,11 +7,14 @@
 //! the minute: compare only what was measured in the same run (`bench/compare` does that).
 
 mod machine;
+mod pages;
 mod phases;
 mod report;
 
 use crate::app::{App, Make};
 use crate::error::{CliError, Result};
+use crate::out::table::{Cell, Table};
+use crate::out::{Paint, plural};
 use crate::settings::Settings;
 use crate::store::{self, Address, Purpose};
 use clap::{Args, Subcommand};
@@ -28,7 +31,7 @@ use std::time::Duration;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  mainspring bench\n  mainspring bench --store postgres://me@localhost/empty --jobs 50000\n  \
-                  mainspring bench --phase latency --phase idle\n\nIt works on a scratch file that it removes, or on an \
+                  mainspring bench --phase latency --phase idle\n  mainspring bench --phase pages --history 1000000    each page of the server, with so many finished jobs\n\nIt works on a scratch file that it removes, or on an \
                   empty PostgreSQL database that you name with --store."
 )]
 pub struct BenchArgs {
@@ -41,7 +44,7 @@ pub struct BenchArgs {
     /// Only these phases (may be repeated); the longer ones only when named
     #[arg(long = "phase", value_name = "PHASE", value_parser = PHASES)]
     pub phases: Vec<String>,
-    /// Finished jobs already there in drain-after, start and lists
+    /// Finished jobs already there in drain-after, start, lists and pages
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=20_000_000))]
     pub history: u64,
     /// Stored schedules in idle-schedules
@@ -72,7 +75,7 @@ pub enum BenchCommand {
     },
 }
 
-const PHASES: [&str; 13] = [
+const PHASES: [&str; 14] = [
     "batch",
     "drain",
     "drain-after",
@@ -86,10 +89,19 @@ const PHASES: [&str; 13] = [
     "start",
     "lists",
     "idle-schedules",
+    "pages",
 ];
 /// Those that take long, or ask for more than some stores can do: measured when they are named.
-const LONG: [&str; 7] =
-    ["drain-after", "drain-keyed", "drain-limited", "drain-nodes", "start", "lists", "idle-schedules"];
+const LONG: [&str; 8] = [
+    "drain-after",
+    "drain-keyed",
+    "drain-limited",
+    "drain-nodes",
+    "start",
+    "lists",
+    "idle-schedules",
+    "pages",
+];
 /// The queue of every job here.
 const QUEUE: &str = "default";
 /// Nodes of the phase `drain-nodes`.
@@ -325,6 +337,10 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             _ => &[args.jobs],
         };
         work_off(&settings).await?;
+        if phase == "pages" {
+            figures.push(pages_figure(&settings, args.history).await?);
+            continue;
+        }
         if phase == "drain" {
             driver(&settings, "batch", numbers).await?;
         }
@@ -332,9 +348,10 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
         figures.push(Figure { phase: phase.into(), ..figure });
     }
     progress.end();
+    let in_time = figures.iter().filter_map(|f| f.pages.as_ref()).all(|report| report.slow().is_empty());
     if app.out.json {
         app.out.json(&figures)?;
-        return Ok(true);
+        return Ok(in_time);
     }
     app.out.line(format!("Store: {}\n", scratch.shown))?;
     for f in &figures {
@@ -344,11 +361,55 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             _ => f.note.clone().unwrap_or_default(),
         };
         app.out.line(format!("{:<14} {figure:<48} {} MiB at most", f.phase, f.rss_mb))?;
+        if let Some(report) = &f.pages {
+            show_pages(app, report)?;
+        }
     }
     app.out.line(
         "\nThese figures belong to this machine at this minute. To compare, measure both in one run.",
     )?;
-    Ok(true)
+    Ok(in_time)
+}
+
+/// The server's pages over a store with `history` finished jobs.
+async fn pages_figure(settings: &Settings, history: u64) -> Result<Figure> {
+    let (store, client) = open(settings, Purpose::RunJobs).await?;
+    let node = crate::up::node(settings, store.clone(), Arc::new(pages::registry()))?;
+    let report = pages::measure(&client, node, history).await?;
+    store.close().await;
+    let note = format!(
+        "{} finished jobs; {} MiB idle, {} MiB at {:.0} requests a second",
+        report.jobs, report.idle_mb, report.busy_mb, report.rate
+    );
+    let rss_mb = machine::peak_rss_mib();
+    Ok(Figure {
+        phase: "pages".into(),
+        n: report.jobs,
+        note: Some(note),
+        rss_mb,
+        pages: Some(report),
+        ..Figure::default()
+    })
+}
+
+fn show_pages(app: &mut App, report: &pages::Report) -> Result<()> {
+    let mut table = Table::new(&["page", ">p50 ms", ">p95 ms", ">slowest", ">bytes"]);
+    let slow = report.slow();
+    for page in &report.pages {
+        let paint = if slow.iter().any(|s| s.path == page.path) { Paint::Bad } else { Paint::Plain };
+        table.row([
+            Cell::new(page.path.as_str(), paint),
+            format!("{:.1}", page.p50_ms).into(),
+            Cell::new(format!("{:.1}", page.p95_ms), paint),
+            format!("{:.1}", page.max_ms).into(),
+            page.bytes.to_string().into(),
+        ]);
+    }
+    app.out.table(&table)?;
+    match slow.len() as u64 {
+        0 => app.out.line("Every page is within 50 ms."),
+        n => app.out.line(format!("{} above 50 ms.", plural(n, "page"))),
+    }
 }
 
 /// Runs what an earlier phase left waiting in the same database.

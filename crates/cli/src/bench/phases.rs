@@ -44,6 +44,9 @@ pub struct Figure {
     pub rss_mb: u64,
     /// Processor seconds of this process.
     pub cpu_s: f64,
+    /// Page by page, in `pages`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pages: Option<super::pages::Report>,
     /// More, by phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -56,12 +59,12 @@ pub fn stopwatch() -> Instant {
 }
 
 /// The time since an instant of the stopwatch.
-fn since(begun: Instant) -> Duration {
+pub fn since(begun: Instant) -> Duration {
     stopwatch() - begun
 }
 
 #[allow(clippy::disallowed_methods, reason = "a benchmark runs in real time")]
-async fn wait(d: Duration) {
+pub async fn wait(d: Duration) {
     tokio::time::sleep(d).await;
 }
 
@@ -160,7 +163,8 @@ pub async fn single(client: &Client, length: Duration, callers: u64) -> Result<F
     Ok(done("single", n, since(begun)))
 }
 
-fn failed(text: String) -> CliError {
+/// The benchmark cannot go on.
+pub fn failed(text: String) -> CliError {
     CliError::new(Code::STORE_INTERNAL, text)
 }
 
@@ -171,13 +175,14 @@ pub async fn open_jobs(client: &Client) -> Result<u64> {
 }
 
 /// A node at work.
-struct Running {
+pub struct Running {
     stop: tokio::sync::oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<Summary, NodeError>>,
 }
 
 impl Running {
-    fn start(node: Node) -> Running {
+    /// Starts it.
+    pub fn start(node: Node) -> Running {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let task = tokio::spawn(node.run(async move {
             let _ = stopped.await;
@@ -185,7 +190,8 @@ impl Running {
         Running { stop, task }
     }
 
-    async fn end(self) -> Result<()> {
+    /// Ends it.
+    pub async fn end(self) -> Result<()> {
         // A node that is gone already tells why below.
         let _ = self.stop.send(());
         let ended = self.task.await.map_err(|e| failed(format!("the node died: {e}")))?;
@@ -221,6 +227,14 @@ pub async fn drain(client: &Client, noop: Noop, nodes: Vec<Node>, n: u64) -> Res
 pub async fn completed(client: &Client) -> Result<u64> {
     let counts = client.store().counts(client.project()).await?;
     Ok(counts.iter().filter(|c| c.2 == JobState::Completed).map(|c| c.3).sum())
+}
+
+/// Recounts the store: what counters tell must be there.
+pub async fn audit(client: &Client) -> Result<()> {
+    match client.store().audit().await?.as_slice() {
+        [] => Ok(()),
+        wrong => Err(failed(format!("the recount does not agree: {}", wrong.join("; ")))),
+    }
 }
 
 /// Recounts the store: jobs, attempts, counters and history must tell of exactly `n` completed jobs.

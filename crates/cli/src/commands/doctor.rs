@@ -119,6 +119,7 @@ fn mode(path: &std::path::Path) -> Option<Fact> {
 
 async fn nodes(app: &App, client: &Client) -> Result<Fact> {
     let nodes = client.store().nodes().await?;
+    let nodes: Vec<_> = nodes.into_iter().filter(|n| n.info.runs_jobs()).collect();
     let alive =
         nodes.iter().filter(|n| time::since(n.heartbeat_at, app.now) <= app.settings.lease).count() as u64;
     let problem = (alive == 0).then(|| "nothing runs jobs: mainspring up".to_owned());

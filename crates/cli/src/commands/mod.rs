@@ -3,7 +3,9 @@
 //! anything about jobs.
 
 pub mod alert;
+pub mod backup;
 pub mod batch;
+pub mod channel;
 pub mod check;
 pub mod config;
 pub mod cron;

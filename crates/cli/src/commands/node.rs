@@ -11,7 +11,8 @@ use mainspring_core::time;
 pub async fn run(app: &mut App, command: NodeCommand) -> Result<()> {
     let NodeCommand::List = command;
     let client = app.client(Make::No).await?;
-    let nodes = client.store().nodes().await?;
+    let mut nodes = client.store().nodes().await?;
+    nodes.retain(|node| node.info.runs_jobs());
     if app.out.json {
         return app.out.json(&nodes);
     }

@@ -61,6 +61,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Bytes => "SIZE",
         Kind::Zone => "ZONE",
         Kind::Choice(_) => "WORD",
+        Kind::Networks => "NETWORKS",
         Kind::Names | Kind::Texts => "NAMES",
     }
 }

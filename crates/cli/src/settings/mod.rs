@@ -5,6 +5,8 @@
 //! refused with the nearest name; nothing is silently ignored.
 
 pub mod flags;
+#[cfg(test)]
+mod fuzz;
 pub mod reference;
 
 pub mod table;
@@ -124,6 +126,18 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// What one project may ask of the server.
     pub share: mainspring_web::access::Share,
+    /// Who outside wants to hear from this node.
+    pub heartbeat_url: Option<String>,
+    /// How often.
+    pub heartbeat_every: Duration,
+    /// Further names of the server.
+    pub hosts: Vec<String>,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<String>,
+    /// Certificate and key of the server, if it talks TLS itself.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Connections to the server at once.
+    pub max_connections: usize,
     /// What is kept how long.
     pub sweep: SweepPolicy,
     /// Command jobs.
@@ -136,6 +150,10 @@ pub struct Settings {
     pub key: Option<KeyText>,
     /// Private targets of `http` jobs.
     pub outbound_allow: Vec<String>,
+    /// The collector of traces, if any.
+    pub tracing_endpoint: Option<String>,
+    /// Of 100 traces so many are sent.
+    pub tracing_share: u64,
     /// The program's own log: least level.
     pub log_level: String,
     /// The program's own log: as JSON.
@@ -285,17 +303,13 @@ fn typed(
         listen_given: *find("listen").1 != Origin::Default,
         public_url: Some(text("public_url").trim_end_matches('/').to_owned()).filter(|u| !u.is_empty()),
         share: share(int("requests.per_second"), int("requests.at_once")),
-        sweep: SweepPolicy {
-            jobs: Retention {
-                completed: duration("retention.completed"),
-                failed: duration("retention.failed"),
-                count: int("retention.count"),
-            },
-            minutes: duration("retention.minutes"),
-            hours: duration("retention.hours"),
-            events: duration("retention.events"),
-            max_bytes: value::bytes(&text("retention.max_size")).ok(),
-        },
+        hosts: list("hosts"),
+        trusted_proxies: list("trusted_proxies"),
+        tls: tls(find("tls_cert"), find("tls_key"))?,
+        max_connections: int("max_connections") as usize,
+        heartbeat_url: Some(text("heartbeat_url").to_owned()).filter(|u| !u.is_empty()),
+        heartbeat_every: duration("heartbeat_every"),
+        sweep: sweep(&text),
         commands: CommandSettings {
             enabled: yes("commands.enabled"),
             allow: list("commands.allow"),
@@ -306,6 +320,8 @@ fn typed(
         key_command: list("secrets.key_command"),
         key: env.get(KEY).filter(|t| !t.trim().is_empty()).map(|t| KeyText(Secret::new(t))),
         outbound_allow: list("outbound.allow"),
+        tracing_endpoint: Some(text("tracing.endpoint")).filter(|u| !u.is_empty()),
+        tracing_share: int("tracing.share"),
         log_level: text("log.level"),
         log_json: text("log.format") == "json",
         secrets: secrets(env),
@@ -330,6 +346,37 @@ fn secrets(env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 fn key_file(text: &str, origin: &Origin, file: Option<&Node>) -> Option<PathBuf> {
     let folder = file.and_then(|f| f.path().parent()).filter(|_| matches!(origin, Origin::File(_)));
     (!text.is_empty()).then(|| folder.map_or_else(|| PathBuf::from(text), |folder| folder.join(text)))
+}
+
+/// What is kept how long.
+fn sweep(text: &dyn Fn(&str) -> String) -> SweepPolicy {
+    let duration = |key: &str| mainspring_core::duration::parse(&text(key)).unwrap_or_default();
+    let int = |key: &str| text(key).parse::<u64>().unwrap_or_default();
+    SweepPolicy {
+        jobs: Retention {
+            completed: duration("retention.completed"),
+            failed: duration("retention.failed"),
+            count: int("retention.count"),
+        },
+        minutes: duration("retention.minutes"),
+        hours: duration("retention.hours"),
+        events: duration("retention.events"),
+        max_bytes: value::bytes(&text("retention.max_size")).ok(),
+    }
+}
+
+/// Certificate and key go together or not at all.
+fn tls(cert: (&Value, &Origin), key: (&Value, &Origin)) -> Result<Option<(PathBuf, PathBuf)>> {
+    let lacking = |given: &Origin, missing: &str| {
+        let error = CliError::new(Code::CONFIG_INVALID, format!("{missing} is not set"));
+        Err(error.at(given.to_string()).hint("tls_cert and tls_key, both or neither"))
+    };
+    match (cert.0.text().as_str(), key.0.text().as_str()) {
+        ("", "") => Ok(None),
+        ("", _) => lacking(key.1, "tls_cert"),
+        (_, "") => lacking(cert.1, "tls_key"),
+        (cert, key) => Ok(Some((cert.into(), key.into()))),
+    }
 }
 
 #[cfg(test)]

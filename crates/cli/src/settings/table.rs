@@ -38,6 +38,8 @@ pub enum Kind {
     Url,
     /// A path.
     Path,
+    /// Addresses and networks: a list in the file, separated by commas elsewhere.
+    Networks,
     /// Names: a list in the file, separated by commas elsewhere.
     Names,
     /// Texts: a list in the file, separated by commas elsewhere.
@@ -209,6 +211,47 @@ pub const SETTINGS: &[Setting] = &[
     .more("With https:// here, cookies travel encrypted only.")
     .eg("https://ops.example.com/mainspring"),
     row(
+        "hosts",
+        Flag::None,
+        Kind::Texts,
+        "",
+        "Names by which this server may be asked for, besides addresses, localhost and that of public_url",
+    )
+    .more(
+        "Also this machine's own name. A request for another name is refused: a foreign page could give its \
+         own name this server's address and so make a browser call it.",
+    )
+    .eg("mainspring,ops.internal"),
+    row(
+        "trusted_proxies",
+        Flag::None,
+        Kind::Networks,
+        "",
+        "Proxies whose X-Forwarded-For is believed; from others the header counts for nothing",
+    )
+    .more("It tells the client's address, by which wrong passwords are counted and the audit log is written.")
+    .eg("127.0.0.1,10.0.0.0/8"),
+    row(
+        "tls_cert",
+        Flag::None,
+        Kind::Path,
+        "",
+        "The server's certificate with its chain, in PEM: it then talks TLS",
+    )
+    .more("Read again when the file changes, so that a renewal needs no restart. Takes `tls_key` too.")
+    .eg("/etc/mainspring/cert.pem"),
+    row("tls_key", Flag::None, Kind::Path, "", "The private key of tls_cert, in PEM")
+        .eg("/etc/mainspring/key.pem"),
+    row(
+        "max_connections",
+        Flag::None,
+        Kind::Int(8, 100_000),
+        "1024",
+        "Connections to the dashboard and the API at once; one more is told to come back",
+    )
+    .more("Each open page takes one for what it shows live. The system's limit on open files must be higher.")
+    .eg("4096"),
+    row(
         "requests.per_second",
         Flag::None,
         Kind::Int(1, 1_000_000),
@@ -225,6 +268,26 @@ pub const SETTINGS: &[Setting] = &[
         "Requests of one project that this server works on at a time",
     )
     .eg("50"),
+    row(
+        "heartbeat_url",
+        Flag::None,
+        Kind::Url,
+        "",
+        "An outside watcher that this node asks for every so often, so that somebody notices when it is gone",
+    )
+    .more(
+        "Given only while the node works: its own sign of life was taken by the store a moment ago. The address \
+         must be reachable under `outbound.allow`.",
+    )
+    .eg("https://hc.example.com/ping/0b1c"),
+    row(
+        "heartbeat_every",
+        Flag::None,
+        Kind::Duration(1_000, 86_400_000),
+        "1m",
+        "How often the outside watcher is asked for",
+    )
+    .eg("5m"),
     row(
         "retention.completed",
         Flag::None,
@@ -332,6 +395,26 @@ pub const SETTINGS: &[Setting] = &[
          `api.internal`, `10.0.0.0/8`.",
     )
     .eg("localhost:8080,10.0.0.0/8"),
+    row(
+        "tracing.endpoint",
+        Flag::None,
+        Kind::Url,
+        "",
+        "Where traces are sent: a collector that takes OTLP over HTTP; nowhere when not set",
+    )
+    .more(
+        "Requests to the server and attempts of jobs, as OpenTelemetry names them. `/v1/traces` is added unless a \
+         path is given. A `traceparent` sent to the API is taken over, `http` jobs send one.",
+    )
+    .eg("http://localhost:4318"),
+    row(
+        "tracing.share",
+        Flag::None,
+        Kind::Int(0, 100),
+        "100",
+        "Of 100 traces that nobody else decided about, how many are sent",
+    )
+    .eg("5"),
     row(
         "log.level",
         Flag::Everywhere("log-level"),

@@ -20,7 +20,7 @@ impl Value {
 /// Reads `text` for a setting. The error is a sentence that begins with what was given.
 pub fn parse(setting: &Setting, text: &str) -> Result<Value, String> {
     match setting.kind {
-        Kind::Names | Kind::Texts => {
+        Kind::Names | Kind::Texts | Kind::Networks => {
             let parts: Vec<String> =
                 text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect();
             for part in &parts {
@@ -46,7 +46,7 @@ pub fn from_node(setting: &Setting, node: &Node) -> Result<Value, crate::CliErro
     let want = match setting.kind {
         Kind::Bool => "true or false",
         Kind::Int(..) => "a whole number",
-        Kind::Names | Kind::Texts => "a list of texts",
+        Kind::Names | Kind::Texts | Kind::Networks => "a list of texts",
         _ => "text",
     };
     match (setting.kind, &node.value) {
@@ -56,7 +56,7 @@ pub fn from_node(setting: &Setting, node: &Node) -> Result<Value, crate::CliErro
             check(setting, &text).map_err(|e| bad(node, e))?;
             Ok(Value(vec![text]))
         }
-        (Kind::Names | Kind::Texts, Tree::List(list)) => {
+        (Kind::Names | Kind::Texts | Kind::Networks, Tree::List(list)) => {
             let mut out = Vec::new();
             for item in list {
                 let Tree::Text(text) = &item.value else {
@@ -67,7 +67,7 @@ pub fn from_node(setting: &Setting, node: &Node) -> Result<Value, crate::CliErro
             }
             Ok(Value(out))
         }
-        (Kind::Bool | Kind::Int(..) | Kind::Names | Kind::Texts, _) => {
+        (Kind::Bool | Kind::Int(..) | Kind::Names | Kind::Texts | Kind::Networks, _) => {
             Err(bad(node, format!("must be {want}, not {}", node.what())))
         }
         (_, Tree::Text(text)) => {
@@ -87,7 +87,7 @@ pub fn toml_example(setting: &Setting) -> String {
 pub fn toml_value(setting: &Setting, text: &str) -> String {
     match setting.kind {
         Kind::Bool | Kind::Int(..) => text.to_owned(),
-        Kind::Names | Kind::Texts => {
+        Kind::Names | Kind::Texts | Kind::Networks => {
             let parts: Vec<String> =
                 text.split(',').filter(|t| !t.is_empty()).map(|t| format!("{t:?}")).collect();
             format!("[{}]", parts.join(", "))
@@ -134,6 +134,7 @@ fn check(setting: &Setting, text: &str) -> Result<(), String> {
         },
         Kind::Path if text.contains('\0') => Err("holds a NUL byte".into()),
         Kind::Path => Ok(()),
+        Kind::Networks => text.parse::<mainspring_web::Network>().map(drop),
         Kind::Store | Kind::Texts if text.is_empty() => Err("is empty".into()),
         Kind::Store | Kind::Texts => Ok(()),
     }

@@ -12,6 +12,7 @@ mod serve;
 mod setup;
 mod signals;
 pub mod tour;
+mod traces;
 
 use crate::app::{App, Make};
 use crate::args::UpArgs;
@@ -71,7 +72,8 @@ async fn serve(
 ) -> Result<()> {
     let node = node(&app.settings, store, app.registry.clone())?;
     let key = node.engine().services.vault.begin().await?;
-    let served = serve::start(&app.settings, &client).await?;
+    let traced = traces::start(app, &client).await?;
+    let served = serve::start(app, &client, node.engine()).await?;
     // A reader that has gone away already is no reason not to do the work.
     match greet(app, &said, &served.lines, key.as_deref()) {
         Err(e) if !e.closed => return Err(e),
@@ -100,6 +102,7 @@ async fn serve(
         }
     };
     served.end().await;
+    traced.end().await;
     while let Ok(event) = events.try_recv() {
         show(app, &mut live, Ok(event), args.quiet)?;
     }

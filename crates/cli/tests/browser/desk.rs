@@ -57,7 +57,7 @@ impl Desk {
         let wide = self.browser.script(
             "const most = document.documentElement.clientWidth;
              if (document.documentElement.scrollWidth <= most) return null;
-             const wide = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > most + 1 && !e.closest('.scroll-x, pre, .log'));
+             const wide = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > most + 1 && !e.closest('.scroll-x, pre, .log, .tabs'));
              return `${document.documentElement.scrollWidth} of ${most}: ` + wide.slice(0, 4).map((e) => e.outerHTML.slice(0, 120)).join(' | ');",
         );
         wide.as_str().map(str::to_owned)

@@ -7,6 +7,7 @@
 mod support;
 
 mod desk;
+mod hostile;
 mod pages;
 mod seed;
 mod still;

@@ -4,8 +4,10 @@
 
 use super::support::Place;
 use jiff::Timestamp;
+use mainspring::alerts::{self, HeartbeatSpec, Looker, RuleSpec};
 use mainspring::clock::{Entropy, ManualClock, Seeded};
 use mainspring::{Backoff, Client, Json, NewJob, RetryPolicy};
+use mainspring_core::alert::{Condition, Rule};
 use mainspring_core::batch::NewBatch;
 use mainspring_core::decide::{Outcome, decide};
 use mainspring_core::ids::NodeId;
@@ -210,7 +212,7 @@ impl Seed {
     /// Claims what there is and ends it, each after its time.
     async fn work(&mut self, at: Timestamp) {
         let kinds = HABITS.iter().map(|h| h.kind.into()).collect();
-        let request = ClaimRequest { node: self.node, limit: 200, kinds, queues: vec![] };
+        let request = ClaimRequest { node: self.node, limit: 200, kinds, queues: vec![], project: None };
         let claimed = self.store.claim(at, request).await.expect("claimed").jobs;
         let (mut ends, mut logs) = (Vec::new(), Vec::new());
         for job in &claimed {
@@ -338,5 +340,28 @@ impl Seed {
             ..self.job("invoice.render", json!({ "order": 48_211 }))
         };
         self.client.enqueue_raw(later).await.expect("enqueued");
+        self.alerts().await;
+    }
+
+    /// An alert that fires, and a heartbeat that waits for its first ping.
+    async fn alerts(&self) {
+        let now = self.now();
+        self.at(time::minus(now, Duration::from_secs(120)));
+        let looker = Looker::new(&self.client).expect("tables");
+        looker.look(self.now()).await.expect("the tables are made");
+        let backlog = Condition::Backlog { queue: Some("finance".into()), more_than: 0 };
+        let spec = RuleSpec { note: "Ask Mara".into(), ..RuleSpec::new(Rule::new(backlog)) };
+        alerts::make_rule(&self.client, "Finance waits", &spec).await.expect("a rule");
+        let day = HeartbeatSpec {
+            period: Duration::from_secs(86_400),
+            grace: Duration::from_secs(3600),
+            paused: false,
+        };
+        alerts::make_heartbeat(&self.client, "till roll", &day, "walked-by-a-test")
+            .await
+            .expect("a heartbeat");
+        self.at(now);
+        while looker.look(now).await.expect("a look") {}
+        assert!(alerts::firing(&self.client).await.expect("alerts") >= 1);
     }
 }

@@ -58,6 +58,7 @@ impl Client {
     pub async fn enqueue_raw(&self, job: NewJob) -> Result<Enqueued> {
         self.check_job(&job).map_err(|(field, text)| ClientError::invalid(field, text))?;
         let made = self.store.enqueue(self.now(), self.project, vec![job]).await?;
+        crate::trace::enqueued(&made);
         made.into_iter().next().ok_or_else(|| internal("an enqueue gave no answer"))
     }
 
@@ -77,6 +78,7 @@ impl Client {
         while let Some(answer) = answers.next().await {
             made.extend(answer?);
         }
+        crate::trace::enqueued(&made);
         Ok(made)
     }
 
@@ -205,7 +207,9 @@ impl Client {
         Ok(())
     }
 
-    pub(super) fn check_job(&self, job: &NewJob) -> Result<(), (String, String)> {
+    /// What is wrong with a job, as (field, text): its own limits, and its payload as its kind's handler
+    /// sees it. Enqueues through this client do it by themselves.
+    pub fn check_job(&self, job: &NewJob) -> Result<(), (String, String)> {
         job.check().map_err(|(field, text)| (field.to_owned(), text))?;
         match self.registry.as_ref().and_then(|r| r.get(&job.kind)) {
             Some(entry) => entry.check(&job.payload),

@@ -7,6 +7,7 @@ mod inbox;
 mod log;
 mod steps;
 mod stop;
+mod traces;
 
 pub use inbox::Inbox;
 pub use log::Log;
@@ -179,6 +180,11 @@ impl Context {
                 Err(error.class("secret"))
             }
         }
+    }
+
+    /// The sealed secrets, for kinds of the engine that keep some of their own.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.inner.services.vault
     }
 
     /// What keeps secrets out of what this attempt leaves behind.

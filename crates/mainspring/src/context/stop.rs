@@ -14,6 +14,8 @@ pub enum StopReason {
     TimedOut,
     /// The node lost its lease: another may be running this job already.
     LeaseLost,
+    /// The attempt goes on in other hands; this node has nothing to write of it.
+    HandedOver,
 }
 
 /// A flag that can be waited for. The first reason given stays.
@@ -31,6 +33,7 @@ impl Stop {
             StopReason::Shutdown => 2,
             StopReason::TimedOut => 3,
             StopReason::LeaseLost => 4,
+            StopReason::HandedOver => 5,
         };
         if self.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.notify.notify_waiters();
@@ -44,6 +47,7 @@ impl Stop {
             2 => Some(StopReason::Shutdown),
             3 => Some(StopReason::TimedOut),
             4 => Some(StopReason::LeaseLost),
+            5 => Some(StopReason::HandedOver),
             _ => None,
         }
     }

@@ -15,6 +15,7 @@ pub use outbox::{Done, Ended, Outbox};
 pub(crate) use board::Slot;
 
 use crate::context::{Services, StopReason};
+use crate::remote::Outside;
 use jiff::Timestamp;
 use mainspring_core::clock::{Clock, Entropy};
 use mainspring_core::decide::Outcome;
@@ -125,6 +126,8 @@ pub struct Engine {
     pub signals: Signals,
     /// What happens, for who listens.
     pub events: NodeEvents,
+    /// Workers outside that come to this process.
+    pub outside: Arc<Outside>,
     /// Every attempt that was claimed and whose end is not written.
     hand: Mutex<HashSet<(JobId, u32)>>,
     kinds: Vec<Arc<str>>,
@@ -159,6 +162,7 @@ impl Engine {
             settings,
             signals,
             events: NodeEvents::default(),
+            outside: Arc::default(),
             hand: Mutex::default(),
             node: Mutex::default(),
             draining: AtomicBool::new(false),
@@ -361,6 +365,7 @@ impl Engine {
             Hint::Jobs => {
                 self.signals.dispatch.notify_one();
                 self.signals.promote.notify_one();
+                self.outside.ring();
             }
             Hint::Schedules => self.signals.schedule.notify_one(),
             Hint::Cancel => self.signals.heartbeat.notify_one(),
@@ -369,6 +374,8 @@ impl Engine {
 
     /// Rings all bells: the clock jumped, or the database is back.
     pub fn ring_all(&self) {
+        self.outside.ring();
+        self.outside.arrived();
         let s = &self.signals;
         for bell in [
             &s.dispatch,

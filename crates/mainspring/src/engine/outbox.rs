@@ -65,6 +65,9 @@ impl Outbox {
 
     /// Adds an outcome.
     pub fn push(&self, done: Done) {
+        if let Ended::Ran(cx) = &done.attempt {
+            cx.trace(&done.outcome, done.at);
+        }
         self.open.fetch_add(1, Ordering::AcqRel);
         let first = {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! The built-in kinds: jobs for people who write no Rust. They are ordinary handlers in the
 //! registry ([`crate::Handler`]); the engine knows nothing of them.
 //!
+//! - [`bulk`]: retry or cancel everything that matches.
 //! - [`http`]: one request to the outside, through the guarded door, signed if asked for.
 //! - [`command`]: one program of this host, off unless the configuration allows it, run by way of
 //!   the [`launcher`].
@@ -8,6 +9,7 @@
 //! Both refuse a bad payload at the door (`Handler::check`), tell in advance what they would do
 //! (`describe`, for previews), and give every failure a class people can filter by.
 
+pub mod bulk;
 pub mod command;
 pub mod http;
 pub mod launcher;
@@ -31,6 +33,10 @@ pub trait Attempt: Sync {
     fn now(&self) -> Timestamp;
     /// How its end is asked for.
     fn stop(&self) -> &Stop;
+    /// Where it stands in a trace, for whom it calls.
+    fn traceparent(&self) -> Option<String> {
+        None
+    }
     /// Writes a line of its log.
     fn line(&self, level: LogLevel, text: &str);
 }
@@ -57,6 +63,10 @@ impl Attempt for Context {
 
     fn stop(&self) -> &Stop {
         Context::stop(self)
+    }
+
+    fn traceparent(&self) -> Option<String> {
+        Context::traceparent(self)
     }
 
     fn line(&self, level: LogLevel, text: &str) {

@@ -8,8 +8,8 @@ use crate::clock::SystemClock;
 use crate::context::StopReason;
 use crate::engine::{Engine, NodeEvent};
 use crate::step::{
-    Cleaner, Dispatcher, Finisher, Heartbeat, Promoter, Reaper, Scheduler, Scribe, Skew, Step, Warden,
-    Watcher, ZoneCheck, scribe,
+    Cleaner, Dispatcher, Finisher, Heartbeat, Herald, Overseer, Promoter, Reaper, Scheduler, Scribe, Skew,
+    Step, Warden, Watcher, ZoneCheck, scribe,
 };
 use mainspring_core::time;
 use std::sync::{Arc, Weak};
@@ -108,10 +108,12 @@ impl Control {
         let scheduler = Driver { gap: PROMOTE_GAP, ..driver.clone() };
         set.spawn(scheduler.drive(Scheduler(engine.clone()), |e| &e.signals.schedule));
         set.spawn(driver.clone().drive(Reaper::new(engine.clone()), |e| &e.signals.reap));
+        set.spawn(driver.clone().drive(Overseer::new(engine.clone()), |e| &e.outside.arrived));
         let quiet: &'static Notify = quiet();
         set.spawn(driver.clone().drive(Cleaner(engine.clone()), move |_| quiet));
         set.spawn(driver.clone().drive(ZoneCheck::new(engine.clone()), move |_| quiet));
         set.spawn(driver.clone().drive(Watcher::new(engine.clone()), |e| &e.signals.watch));
+        set.spawn(driver.clone().drive(Herald::new(engine.clone()), move |_| quiet));
         if let Some(skew) = skew {
             set.spawn(driver.clone().drive(skew, |e| &e.signals.skew));
         }

@@ -173,6 +173,7 @@ impl Step for Dispatcher {
             limit: want as u32,
             kinds: engine.kinds().to_vec(),
             queues: engine.settings.queues.clone(),
+            project: None,
         };
         // Set before the answer is known: the call may end here (an abort) as well as fail.
         self.doubt.store(true, Ordering::SeqCst);

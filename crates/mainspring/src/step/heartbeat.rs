@@ -90,6 +90,7 @@ impl Step for Heartbeat {
         let signals = &engine.signals;
         if survey.waiting {
             signals.dispatch.notify_one();
+            engine.outside.ring();
         }
         let next = time::plus(now, engine.settings.heartbeat_every(engine.store().hints_alive()));
         if survey.next_run_at.is_some_and(|at| at <= next) {

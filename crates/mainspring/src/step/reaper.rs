@@ -68,6 +68,7 @@ impl Step for Reaper {
             }
             engine.signals.dispatch.notify_one();
             engine.signals.promote.notify_one();
+            engine.outside.ring();
         }
         self.set_after(if full { last } else { None });
         Ok(if full { Wake::Again } else { Wake::Idle })

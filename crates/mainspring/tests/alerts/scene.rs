@@ -119,7 +119,8 @@ impl Scene {
         let kind = job.kind.clone();
         self.store.enqueue(began, self.client.project(), vec![job]).await.expect("enqueued");
         self.store.heartbeat(self.now(), NODE, minutes(9999)).await.expect("a heartbeat");
-        let request = ClaimRequest { node: NODE, limit: 10, kinds: vec![kind], queues: vec![] };
+        let request =
+            ClaimRequest { node: NODE, limit: 10, kinds: vec![kind], queues: vec![], project: None };
         let claimed = self.store.claim(began, request).await.expect("claimed").jobs;
         assert!(!claimed.is_empty());
         let outcome = || match good {

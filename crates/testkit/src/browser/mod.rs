@@ -295,12 +295,17 @@ impl Browser {
     pub fn picture(&self, path: &Path) {
         let size = self.devtools("Page.getLayoutMetrics", json!({}));
         let size = &size["cssContentSize"];
+        // What sticks to the window must reach as far as the page.
+        let phone = size["width"].as_f64().unwrap_or(0.0) < 1000.0;
+        let whole = json!({ "width": size["width"], "height": size["height"], "deviceScaleFactor": 1, "mobile": phone });
+        self.devtools("Emulation.setDeviceMetricsOverride", whole);
         let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
         let how = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let shot = self.devtools("Page.captureScreenshot", how);
         let data = shot["data"].as_str().expect("a picture");
         let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");
         std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        self.screen(if phone { Screen::Phone } else { Screen::Desktop });
     }
 }
 

@@ -244,7 +244,7 @@ impl Bench {
 
 /// A claim of [`KIND`] over all queues.
 pub fn request(node: NodeId, limit: u32) -> ClaimRequest {
-    ClaimRequest { node, limit, kinds: vec![KIND.into()], queues: vec![] }
+    ClaimRequest { node, limit, kinds: vec![KIND.into()], queues: vec![], project: None }
 }
 
 /// None of the engine's own tables and indexes, which `names` lists where this store keeps them, can

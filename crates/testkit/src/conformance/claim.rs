@@ -117,6 +117,20 @@ pub async fn only_the_queues_asked_for_are_served(b: &Bench) {
     assert_eq!(ids(&b.claim(0, node, 10).await), [made[0]]);
 }
 
+/// A worker outside is bound to one project, whatever waits in others.
+pub async fn only_the_project_asked_for_is_served(b: &Bench) {
+    let node = b.join(0).await;
+    let other = b.ensure("other").await;
+    b.put(0, job()).await;
+    let theirs = b.store.enqueue(at(0), other, vec![job()]).await.unwrap()[0].id;
+    let third = b.ensure("third").await;
+    let of = |project| ClaimRequest { project: Some(project), ..request(node, 10) };
+    assert!(b.store.claim(at(0), of(third)).await.unwrap().jobs.is_empty());
+    let got = b.store.claim(at(0), of(other)).await.unwrap().jobs;
+    assert_eq!((ids(&got), got[0].project), (vec![theirs], other));
+    assert_eq!(b.claim(0, node, 10).await.len(), 1);
+}
+
 /// A backlog in one queue does not keep another waiting.
 pub async fn queues_take_turns(b: &Bench) {
     let node = b.join(0).await;

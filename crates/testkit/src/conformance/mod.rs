@@ -108,6 +108,7 @@ macro_rules! conformance {
             claim::a_claim_takes_no_more_than_its_limit
             claim::kinds_nobody_knows_are_left_alone_and_not_in_the_way
             claim::only_the_queues_asked_for_are_served
+            claim::only_the_project_asked_for_is_served
             claim::queues_take_turns
             claim::a_node_that_did_not_join_gets_nothing
             claim::promote_goes_by_time_then_number_up_to_its_limit
@@ -165,6 +166,7 @@ macro_rules! conformance {
             batches::a_batch_ends_once_however_its_jobs_end
             batches::a_repeated_opening_finds_its_batch
             batches::a_batch_whose_parent_fails_is_given_up_and_ends
+            nodes::an_attempt_lives_by_the_node_it_was_handed_to
             nodes::a_node_comes_back_as_it_joined
             nodes::a_heartbeat_sees_what_a_poll_would_look_for
             nodes::held_jobs_are_not_told_as_waiting

@@ -56,6 +56,29 @@ pub async fn a_heartbeat_sees_what_a_poll_would_look_for(b: &Bench) {
     assert!(!survey(21).await.lost_nodes, "nothing is left to do for it");
 }
 
+/// Its first node may die; its new one may not.
+pub async fn an_attempt_lives_by_the_node_it_was_handed_to(b: &Bench) {
+    let (first, second) = (b.join(0).await, b.join(0).await);
+    let job = b.put(0, job()).await;
+    let held = b.claim_one(0, first).await;
+    let to = async |attempt, node| b.store.hand_over(at(1), job, attempt, node).await.unwrap();
+    assert_eq!(to(2, second).await, Finished::Stale);
+    assert_eq!(to(1, second).await, Finished::Applied);
+    let shown = b.store.job(P, job).await.unwrap().unwrap();
+    assert_eq!((shown.job.node, shown.job.attempt, shown.job.state), (Some(second), 1, JobState::Running));
+    b.store.heartbeat(at(30), second, LEASE).await.unwrap();
+    assert!(
+        b.store.orphans(at(30), LEASE, None, 10).await.unwrap().is_empty(),
+        "the first is dead, not this"
+    );
+    b.store.cancel_jobs(at(31), P, bulk(&these(&[job])), "x", "ann").await.unwrap();
+    assert_eq!(b.store.heartbeat(at(31), second, LEASE).await.unwrap().0.cancel, [(job, 1)]);
+    let orphans = b.store.orphans(at(60), LEASE, None, 10).await.unwrap();
+    assert_eq!(orphans.iter().map(|o| (o.node, o.facts.attempt)).collect::<Vec<_>>(), [(second, 1)]);
+    b.ended(61, &held, Outcome::Succeeded { output: None }).await;
+    assert_eq!(to(1, first).await, Finished::Stale);
+}
+
 /// Held jobs do not wait for a node.
 pub async fn held_jobs_are_not_told_as_waiting(b: &Bench) {
     let node = b.join(0).await;

@@ -70,7 +70,8 @@ impl Tx<'_> {
         for job in self.db.live.iter().map(|id| &self.db.jobs[id]).filter(|job| job.is_waiting()) {
             let r = &job.record;
             let served = request.queues.is_empty() || request.queues.contains(&r.queue);
-            if served && request.kinds.contains(&r.kind) {
+            let ours = request.project.is_none_or(|project| project == r.project);
+            if ours && served && request.kinds.contains(&r.kind) {
                 let place = (job.ord.unwrap_or_default(), r.id.0);
                 lanes.entry((r.project, &r.queue)).or_default().push(place);
             }

@@ -4,7 +4,7 @@
 use super::{Tx, check_len, check_name};
 use mainspring_core::decide::{Next, Transition};
 use mainspring_core::error::Result;
-use mainspring_core::ids::JobId;
+use mainspring_core::ids::{JobId, NodeId};
 use mainspring_core::job::{Attempt, AttemptOutcome, JobState, LogLine, Progress};
 use mainspring_core::json::Json;
 use mainspring_core::store::Finished;
@@ -117,6 +117,16 @@ impl Tx<'_> {
             self.db.logs.entry((line.job, line.attempt, line.seq)).or_insert(line);
         }
         Ok(())
+    }
+
+    pub(super) fn hand_over(&mut self, job: JobId, attempt: u32, to: NodeId) -> Finished {
+        if !self.holds(job, attempt) {
+            return Finished::Stale;
+        }
+        if let Some(job) = self.db.jobs.get_mut(&job) {
+            job.record.node = Some(to);
+        }
+        Finished::Applied
     }
 
     pub(super) fn set_progress(&mut self, job: JobId, attempt: u32, progress: Progress) -> Finished {

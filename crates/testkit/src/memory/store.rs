@@ -75,6 +75,10 @@ impl Store for MemoryStore {
         self.write(now, |tx| Ok(tx.set_progress(job, attempt, progress)))
     }
 
+    async fn hand_over(&self, now: Timestamp, job: JobId, attempt: u32, to: NodeId) -> Result<Finished> {
+        self.write(now, |tx| Ok(tx.hand_over(job, attempt, to)))
+    }
+
     async fn join(&self, now: Timestamp, node: NodeInfo) -> Result<()> {
         self.write(now, |tx| tx.join(node))
     }

@@ -43,4 +43,6 @@ may! {
     MayChange = Change,
     /// A caller who may change members and keys.
     MayManage = Manage,
+    /// A key that may claim and finish jobs from outside.
+    MayWork = Work,
 }

@@ -11,7 +11,7 @@ mod token;
 
 pub use cookies::{cleared, of_session, read as read_cookie};
 pub use gate::{Gate, Permit, Share};
-pub use may::{MayChange, MayManage, MayRead, MayRun, MaySee};
+pub use may::{MayChange, MayManage, MayRead, MayRun, MaySee, MayWork};
 pub use token::{Hash, Secret, hash, random, same};
 
 use crate::accounts::{self, Key, Session};
@@ -144,6 +144,8 @@ pub struct Caller {
     pub via: Via,
     /// The project's name.
     pub project: String,
+    /// How many notifications they have not seen: counted for pages alone, which show it.
+    pub unread: u32,
     rights: BTreeSet<Right>,
     client: Client,
     /// Counts as long as somebody holds it: see [`Gate`].
@@ -173,7 +175,9 @@ impl FromRequestParts<Web> for Whence {
 /// archiving it again (which finishes what was interrupted) the other.
 async fn check_archived(parts: &Parts, web: &Web, project: ProjectId, name: &str) -> Result<()> {
     let path = parts.uri.path().trim_end_matches('/');
-    if safe(&parts.method) || path.ends_with("/restore") || path.ends_with("/archive") {
+    // What runs may end; a worker gets nothing new, because everything is paused.
+    let working = path.contains("/workers/");
+    if safe(&parts.method) || working || path.ends_with("/restore") || path.ends_with("/archive") {
         return Ok(());
     }
     if crate::projects::kept(web, project).await?.archived_at.is_none() {
@@ -264,7 +268,10 @@ pub fn check_origin(parts: &Parts, web: &Web) -> Result<()> {
     };
     let host = parts.headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or("");
     let own = origin.split_once("://").map_or("", |(_, rest)| rest);
-    let public = web.config().public_url.as_deref().is_some_and(|url| url.starts_with(origin));
+    let public = web.config().public_url.as_deref().is_some_and(|url| {
+        let rest = url.strip_prefix(origin);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     if own == host || public { Ok(()) } else { Err(refused()) }
 }
 
@@ -274,6 +281,11 @@ impl FromRequestParts<Web> for Person {
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Person> {
         Ok(Person { session: session(parts, web).await? })
     }
+}
+
+/// The token of a request, for those that prove themselves otherwise than by a key.
+pub fn bearer_of(parts: &Parts) -> Option<&str> {
+    bearer(parts)
 }
 
 fn bearer(parts: &Parts) -> Option<&str> {
@@ -314,6 +326,7 @@ impl FromRequestParts<Web> for Caller {
             return Ok(Caller {
                 via: Via::Key(key.id, key.queues),
                 project: name,
+                unread: 0,
                 rights: key.rights,
                 client: client.acting_from(&Whence::of(parts).0),
                 _permit: permit,
@@ -325,7 +338,12 @@ impl FromRequestParts<Web> for Caller {
         let permit = Arc::new(web.gate().enter(web.now(), project)?);
         check_archived(parts, web, project, &name).await?;
         let client = web.client().clone().in_project(project).acting_as(&session.email);
+        let page = parts.method == Method::GET && !parts.uri.path().contains("/api/v1/projects/");
+        let unread = match page {
+            true => mainspring::notify::unread(web.tables(), project, session.member).await?,
+            false => 0,
+        };
         let client = client.acting_from(&Whence::of(parts).0);
-        Ok(Caller { via: Via::Session(session), project: name, rights, client, _permit: permit })
+        Ok(Caller { via: Via::Session(session), project: name, unread, rights, client, _permit: permit })
     }
 }

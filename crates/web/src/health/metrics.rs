@@ -15,6 +15,9 @@ use mainspring_core::time;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
+/// Bytes of a page of memory, wherever this runs.
+const PAGE: u64 = 4_096;
+
 /// The text for a project; nodes, which serve all projects, only where they may be seen.
 pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> {
     let (store, now) = (web.client().store(), web.client().now());
@@ -22,8 +25,8 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
     let (_, name) = known.ok_or_else(|| Problem::not_found("project", project))?;
     let mut out = Text { out: String::new(), project: name };
 
-    out.family("mainspring_info", "What runs here.");
-    out.sample("mainspring_info", &[("version", web.config().version)], 1);
+    out.family("mainspring_build_info", "What runs here.");
+    out.sample("mainspring_build_info", &[("version", web.config().version)], 1);
 
     out.family("mainspring_jobs", "Jobs that are kept, by queue, kind and state.");
     let mut counts: BTreeMap<(String, String, JobState), u64> = BTreeMap::new();
@@ -63,11 +66,13 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
     }
 
     if nodes {
-        let all = store.nodes().await?;
+        let mut all = store.nodes().await?;
+        all.retain(|node| node.info.runs_jobs());
         let alive = all.iter().filter(|n| time::since(n.heartbeat_at, now) <= LEASE).count();
         out.family("mainspring_nodes", "Processes that run jobs, for all projects.");
         out.sample("mainspring_nodes", &[("state", "alive")], alive);
         out.sample("mainspring_nodes", &[("state", "silent")], all.len() - alive);
+        out.process();
     }
     Ok(out.out)
 }
@@ -81,6 +86,24 @@ impl Text {
     fn family(&mut self, name: &str, help: &str) {
         // Writing to a String cannot fail.
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} gauge\n");
+    }
+
+    /// The server's own process, under the names that client libraries of Prometheus use.
+    fn process(&mut self) {
+        let pages = |text: String| text.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+        let resident = std::fs::read_to_string("/proc/self/statm").ok().and_then(pages);
+        let open = std::fs::read_dir("/proc/self/fd").ok().map(|files| files.count());
+        let all = [
+            ("process_resident_memory_bytes", "Resident memory of this process.", resident.map(|n| n * PAGE)),
+            ("process_open_fds", "Files and connections that this process holds.", open.map(|n| n as u64)),
+        ];
+        for (name, help, value) in all {
+            // Where the system does not tell, nothing is told.
+            if let Some(value) = value {
+                self.family(name, help);
+                let _ = writeln!(self.out, "{name} {value}");
+            }
+        }
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {

@@ -263,9 +263,9 @@ struct CancelBody {
 
 /// Whether something changed.
 #[derive(Serialize, utoipa::ToSchema)]
-struct ChangedView {
+pub struct ChangedView {
     /// False when its state left nothing to do.
-    changed: bool,
+    pub changed: bool,
 }
 
 /// Cancels a job: one that waits at once, one that runs is asked to end.

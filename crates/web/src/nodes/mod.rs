@@ -18,10 +18,12 @@ pub struct NodeView {
     pub id: String,
     /// For people.
     pub name: String,
-    /// The process number.
+    /// The process number; 0 for a worker outside.
     pub pid: u32,
     /// The program's version.
     pub version: String,
+    /// Whether it is a worker outside.
+    pub outside: bool,
     /// Whether its last sign of life is recent enough.
     pub alive: bool,
     /// Attempts it runs at once.
@@ -47,6 +49,7 @@ impl NodeView {
     pub fn of(record: NodeRecord, now: Timestamp) -> NodeView {
         let info = record.info;
         NodeView {
+            outside: info.is_outside(),
             id: info.id.to_string(),
             name: info.name,
             pid: info.pid,
@@ -67,6 +70,7 @@ impl NodeView {
 pub async fn list(caller: &Caller) -> Result<Vec<NodeView>> {
     caller.may(Right::Manage)?;
     let client = caller.client();
-    let nodes = client.store().nodes().await?.into_iter().filter(|record| !record.has_left());
+    let nodes = client.store().nodes().await?.into_iter();
+    let nodes = nodes.filter(|record| record.info.runs_jobs() && !record.has_left());
     Ok(nodes.map(|record| NodeView::of(record, client.now())).collect())
 }

@@ -192,7 +192,7 @@ pub async fn look(caller: &Caller, period: Option<Period>) -> Result<Overview> {
         events: events.iter().map(|e| feed::line(e, caller.has(Right::Manage))).collect(),
         figures: Figures::of(&rows),
     };
-    read.nodes.retain(|node| !node.has_left());
+    read.nodes.retain(|node| node.info.runs_jobs() && !node.has_left());
     read.nodes.reverse();
     let (groups, late) = (read.groups(), read.late(since));
     let verdict = read.verdict(&groups, &late);

@@ -5,6 +5,7 @@ use crate::access::{Caller, Right};
 use crate::frame::{self, Frame};
 use crate::problem::Result;
 use crate::state::Web;
+use crate::stats::{self, SilentChannel};
 use crate::views::chart::Period;
 use askama::Template;
 use axum::Router;
@@ -24,6 +25,7 @@ pub fn routes() -> Router<Web> {
 struct Page {
     frame: Frame,
     o: Overview,
+    silent: Vec<SilentChannel>,
 }
 
 #[derive(Deserialize)]
@@ -40,5 +42,6 @@ async fn show(
     caller.may(Right::Read)?;
     let frame = Frame::of(&web, &headers, "Overview", "", &caller)?;
     let period = asked.period.as_deref().and_then(Period::parse);
-    frame::page(&Page { o: super::look(&caller, period).await?, frame })
+    let silent = stats::silent_channels(&caller).await?;
+    frame::page(&Page { o: super::look(&caller, period).await?, frame, silent })
 }

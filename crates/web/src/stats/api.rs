@@ -1,6 +1,6 @@
 //! Statistics and health as JSON.
 
-use super::PointView;
+use super::{PointView, SilentChannel};
 use crate::access::MayRead;
 use crate::extract::{Json, Query};
 use crate::listing;
@@ -52,6 +52,8 @@ struct HealthView {
     queues: Vec<ScopeHealth>,
     /// By schedule.
     schedules: Vec<ScopeHealth>,
+    /// Channels that cannot deliver what people are to be told, each with the reason.
+    silent_channels: Vec<SilentChannel>,
     /// Jobs that do not get on.
     #[schema(value_type = Vec<Object>)]
     stuck: Vec<Stuck>,
@@ -62,12 +64,14 @@ struct HealthView {
     security(("key" = ["read"])), responses((status = 200, body = HealthView)))]
 async fn health(caller: MayRead) -> Result<Json<HealthView>> {
     let stats = super::now(&caller).await?;
+    let silent_channels = super::silent_channels(&caller).await?;
     let all = |scopes: Vec<ScopeStats>| scopes.into_iter().map(ScopeHealth::from).collect();
     Ok(Json(HealthView {
         project: stats.project.health,
         kinds: all(stats.kinds),
         queues: all(stats.queues),
         schedules: all(stats.schedules),
+        silent_channels,
         stuck: stats.stuck,
     }))
 }

@@ -26,6 +26,26 @@ pub struct PointView {
     pub other: u64,
 }
 
+/// A channel that cannot deliver.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct SilentChannel {
+    /// Its name.
+    pub channel: String,
+    /// What it said last.
+    pub reason: String,
+}
+
+/// The channels of the project that are switched on and cannot deliver.
+pub async fn silent_channels(caller: &Caller) -> Result<Vec<SilentChannel>> {
+    let all = mainspring::notify::channels(caller.client()).await?;
+    let silent = all.into_iter().filter(|c| matches!(c.state(), "failing" | "stopped"));
+    let view = |c: mainspring::notify::Channel| {
+        let reason = c.stopped.or(c.last_error).unwrap_or_default();
+        SilentChannel { channel: c.name, reason }
+    };
+    Ok(silent.map(view).collect())
+}
+
 /// How the project does now.
 pub async fn now(caller: &Caller) -> Result<Stats> {
     let client = caller.client();

@@ -12,8 +12,12 @@ crate::on_both!(every_change_is_told_with_who_and_from_where);
 fn quiet(route: &Route) -> bool {
     match route.id.as_str() {
         "preview_schedule" | "preview_backfill" | "backtest_rule" => true,
+        // What somebody has seen, and what they want counted: their own marks, which change nothing for others.
+        "read_all_notifications" | "read_notification" | "set_preferences" => true,
         // Signs of life from outside, by an address that is nobody's.
         "ping_by_post" | "ping_failed_by_post" => true,
+        // A signed delivery from outside: the hook's own list tells of it.
+        "deliver_to_hook" => true,
         // The attempt's own record tells which worker did it: an entry per call would be a second log.
         _ => route.right == Some(Right::Work) || route.path.contains("/callbacks/"),
     }

@@ -46,9 +46,40 @@ async fn figures_are_a_projects_own_and_take_a_key() {
     let manager = world.key("default", &[Right::Read, Right::Manage]).await;
     let text = world.get("/metrics", &manager).await.text;
     assert!(text.contains("mainspring_nodes{project=\"default\",state=\"alive\"} 1"), "{text}");
+    names_are_the_fields_usual_ones(&text);
     let foreign = world.key("other", &[Right::Read]).await;
     assert!(!world.get("/metrics", &foreign).await.text.contains("echo"));
     world.get("/metrics", "").await.refused(401, "MS0040");
     let worker = world.key("default", &[Right::Work]).await;
     world.get("/metrics", &worker).await.refused(403, "MS0041");
+}
+
+/// What Prometheus' own linter asks of names: a help and a type each, lower case, base units, one family
+/// in one place, and `_total` for counters alone.
+fn names_are_the_fields_usual_ones(text: &str) {
+    let mut families = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a text");
+            assert!(help.ends_with('.') && !families.contains(&name), "{line}");
+            let kind = lines.next().and_then(|l| l.strip_prefix(&format!("# TYPE {name} "))).expect("a type");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            families.push(name);
+            continue;
+        }
+        let name = line.split(['{', ' ']).next().unwrap();
+        assert_eq!(families.last(), Some(&name), "{line} stands apart from its family");
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+        for wrong in ["_ms", "_minutes", "_hours", "_kb", "_mb", "_percent", "_count", "_sum", "_bucket"] {
+            assert!(!name.ends_with(wrong), "{name}");
+        }
+        let value = line.rsplit(' ').next().unwrap();
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+    for name in
+        ["mainspring_build_info", "mainspring_jobs", "process_resident_memory_bytes", "process_open_fds"]
+    {
+        assert!(families.contains(&name), "{name}");
+    }
 }

@@ -168,3 +168,33 @@ async fn a_query_is_typed_and_becomes_an_address() {
     let wrong = page(&world, "/p/default/jobs?q=%3Cscript%3Ealert", &admin).await;
     assert!(wrong.contains("“&#60;script&#62;alert” is no term. Type state:failed"), "{wrong}");
 }
+
+#[tokio::test]
+async fn all_that_match_are_done_in_the_background_and_their_page_tells_how_far_it_is() {
+    let world = World::running().await;
+    let admin = world.admin().await;
+    for _ in 0..70 {
+        let job =
+            mainspring::NewJob { queue: "mail".into(), ..mainspring::NewJob::new("stranger", Json::null()) };
+        world.client.enqueue_raw(job).await.unwrap();
+    }
+    let other =
+        world.client.enqueue_raw(mainspring::NewJob::new("stranger", Json::null())).await.unwrap().id.0;
+    let list = page(&world, "/p/default/jobs?queue=mail", &admin).await;
+    assert!(list.contains("name=\"all\" value=\"cancel\""), "{list}");
+    let fields = "back=jobs%3Fqueue%3Dmail&all=cancel";
+    let answer = world.form("/p/default/jobs/bulk", &admin, fields).await;
+    let to = sent_to(&answer).to_owned();
+    let bulk: i64 = to.strip_prefix("/p/default/jobs/").unwrap().parse().unwrap();
+    world.until(bulk, JobState::Completed).await;
+    // The page's other seventy are not forgotten, and nothing else is touched.
+    let told = page(&world, "/p/default/jobs?queue=mail&state=cancelled", &admin).await;
+    assert!(told.contains("Cancelled<span class=\"count\">70</span>"), "{told}");
+    assert_eq!(state(&world, other).await, JobState::Available);
+    let shown = page(&world, &to, &admin).await;
+    assert!(shown.contains("done") && shown.contains("total") && shown.contains("70"), "{shown}");
+    let looker = viewer(&world).await;
+    assert_eq!(world.form("/p/default/jobs/bulk", &looker, fields).await.status.as_u16(), 403);
+    let odd = world.form("/p/default/jobs/bulk", &admin, "all=destroy").await;
+    assert_eq!(odd.status.as_u16(), 422);
+}

@@ -7,9 +7,11 @@ mod support;
 mod account;
 mod alerts;
 mod jobs;
+mod notifications;
 mod others;
 mod overview;
 mod people;
+mod reference;
 mod schedules;
 
 use mainspring_web::access::Role;

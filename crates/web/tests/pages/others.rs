@@ -198,3 +198,30 @@ async fn a_member_gets_another_role_and_is_removed() {
     assert_eq!(sent_to(&world.form(&format!("{path}/remove"), &admin, "").await), "/p/default/settings");
     assert_eq!(world.get("/p/default", &session).await.status.as_u16(), 404);
 }
+
+#[tokio::test]
+async fn webhooks_are_made_shown_with_their_secret_once_turned_over_and_deleted() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    let empty = page(&world, "/p/default/hooks", &admin).await;
+    assert!(empty.contains("No webhook yet"), "{empty}");
+    let fields = "name=pushes&signature=github&kind=build&queue=&template=";
+    let made = world.form("/p/default/hooks", &admin, fields).await;
+    assert_eq!(made.status.as_u16(), 200, "{}", made.text);
+    let secret =
+        made.text.split("<code class=\"mono\">").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert_eq!(secret.len(), 64, "{}", made.text);
+    let list = page(&world, "/p/default/hooks", &admin).await;
+    assert!(list.contains("pushes") && list.contains("/api/v1/hooks/") && !list.contains(&secret), "{list}");
+    let again = world.form("/p/default/hooks", &admin, fields).await;
+    assert!(again.status.as_u16() == 409 && again.text.contains("a hook pushes already"), "{}", again.text);
+    let odd = world.form("/p/default/hooks", &admin, "name=x&kind=y&template=%7B").await;
+    assert!(odd.status.as_u16() == 422 && odd.text.contains("aria-invalid"), "{}", odd.text);
+    let turned = world.form("/p/default/hooks/pushes/rotate", &admin, "").await;
+    assert!(turned.text.contains("shown this once") && !turned.text.contains(&secret));
+    let viewer = super::viewer(&world).await;
+    assert_eq!(world.get("/p/default/hooks", &viewer).await.status.as_u16(), 403);
+    let gone = world.form("/p/default/hooks/pushes/delete", &admin, "").await;
+    assert_eq!(super::sent_to(&gone), "/p/default/hooks");
+    assert!(page(&world, "/p/default/hooks", &admin).await.contains("No webhook yet"));
+}

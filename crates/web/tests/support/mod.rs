@@ -10,6 +10,8 @@ use hyper_util::client::legacy::{Client as Http, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use mainspring::alerts::{self, Looker, RuleSpec};
 use mainspring::clock::SystemClock;
+use mainspring::kinds::bulk;
+use mainspring::remote::{Desk, Hello, PROTOCOL};
 use mainspring::secrets::{Keyring, Keys};
 use mainspring::{Client, JobError, Json, KindSpec, Node, Registry, RetryPolicy};
 use mainspring_core::alert::{Condition, Over, Rule, Target};
@@ -90,6 +92,7 @@ impl Answer {
 pub fn registry() -> Registry {
     let once = || KindSpec::default().retry(RetryPolicy::never());
     Registry::new()
+        .handler(bulk::KIND, KindSpec::default().queue(bulk::QUEUE), bulk::BulkActions)
         .function("echo", once(), |cx| async move {
             cx.info("first line");
             cx.info(format!("payload {}", cx.payload().as_str()));
@@ -173,7 +176,9 @@ impl World {
             .acting_as("test");
         let bound = bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
         let at = bound.address;
-        let config = change(Config { listen: at, ..Config::default() });
+        let node = node.then(|| build_node(store.clone(), registry.clone()));
+        let desk = node.as_ref().map(|node| Desk::beside(node.engine(), client.clone()));
+        let config = change(Config { listen: at, desk, ..Config::default() });
         let web = Web::open(client.clone(), config).await.expect("tables");
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = async move {
@@ -181,7 +186,7 @@ impl World {
         };
         let served = tokio::spawn(serve(web.clone(), bound, ended));
         let http = Http::builder(TokioExecutor::new()).build_http();
-        let node = node.then(|| start_node(store.clone(), registry));
+        let node = node.map(start_node);
         World {
             at,
             web,
@@ -270,6 +275,19 @@ impl World {
         accounts::make_key(&self.web, project, "test", &new).await.expect("a key")
     }
 
+    /// A worker of a project that knows the kind `outside`.
+    pub async fn worker(&self, project: &str) -> String {
+        let project = self.project(project).await;
+        let hello = Hello {
+            protocol: PROTOCOL,
+            name: "a worker".into(),
+            kinds: vec!["outside".into()],
+            slots: 4,
+            ..Hello::default()
+        };
+        self.web.desk().register(project, &hello).await.expect("registered").worker
+    }
+
     /// The project of this name, made if it is not there.
     pub async fn project(&self, name: &str) -> ProjectId {
         self.client.clone().in_project_named(name).await.expect("a project").project()
@@ -334,6 +352,11 @@ impl World {
         while looker.look(now).await.expect("a look") {}
     }
 
+    /// What a recount of the store finds wrong.
+    pub async fn store_differences(&self) -> Vec<String> {
+        self.client.store().audit().await.expect("recounted")
+    }
+
     /// Enqueues a job of the default project.
     pub async fn enqueue(&self, kind: &str, payload: Value) -> i64 {
         let job = self.client.new_job_of(kind, Json::trusted(payload.to_string()));
@@ -349,6 +372,18 @@ impl World {
             nap(10).await;
         }
         panic!("job {job} never became {state}");
+    }
+
+    /// The messages of a job's log.
+    pub async fn store_logs(&self, job: i64) -> Vec<String> {
+        let store = self.client.store();
+        let lines = store.logs(self.client.project(), JobId(job), None, 1000).await.expect("a log");
+        lines.into_iter().map(|line| line.message).collect()
+    }
+
+    /// A clock for lengths of time.
+    pub fn clock_steady(&self) -> Duration {
+        time::since(time::from_micros(0), mainspring::clock::Clock::now(&*self.clock))
     }
 
     /// Ends the server: whether it ended in time.
@@ -386,10 +421,13 @@ async fn open_store(on: On, dir: &Path) -> (Arc<dyn Store>, Option<pg::Database>
     }
 }
 
-fn start_node(store: Arc<dyn Store>, registry: Arc<Registry>) -> (oneshot::Sender<()>, JoinHandle<()>) {
+fn build_node(store: Arc<dyn Store>, registry: Arc<Registry>) -> Node {
     let node =
         Node::builder(store, registry).slots(4).cancel_grace(Duration::from_millis(200)).name("test node");
-    let node = node.build().expect("a node");
+    node.build().expect("a node")
+}
+
+fn start_node(node: Node) -> (oneshot::Sender<()>, JoinHandle<()>) {
     let (stop, stopped) = oneshot::channel::<()>();
     let run = async move {
         let ended = node.run(async {

@@ -7,7 +7,8 @@
 //! | 408, 409, 425, 429, 5xx, and any other status below 400 | failed, tried again |
 //! | 410 and every other 4xx | failed for good |
 //!
-//! 202 means done. A body of type JSON may say more in an object `mainspring`:
+//! 202 means done, unless the payload asks for a call-back: then the end is told later (see
+//! [`crate::remote::callback`]). A body of type JSON may say more in an object `mainspring`:
 //!
 //! ```json
 //! {"mainspring": {"outcome": "retry", "after": "30s", "reason": "still importing"}}

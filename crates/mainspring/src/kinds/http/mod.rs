@@ -8,16 +8,19 @@
 //! Only `url` must be there. `method` is GET, or POST when there is a `body` (text) or `json`;
 //! `expect` is 200-299: a status, a range `200-204`, a class `2xx`, or a list of them; `timeout`
 //! (30 s) is for the whole exchange. `sign` names one or two secrets, never holds them: see
-//! [`sign`]. What an answer means is in [`answer`]. Redirects are not followed, nothing is decoded,
+//! [`sign`]. What an answer means is in [`answer`]. With `"callback": "2h"` the request carries an address
+//! and a token in [`CALLBACK`]'s headers, and an answer 202 means that the end is told there, at most
+//! that long after the attempt's start: see [`crate::remote::callback`]. Redirects are not followed, nothing is decoded,
 //! and where a request may go is the guard's to say: see [`mainspring_outbound`].
 
 pub mod answer;
 pub mod sign;
 
 use super::Attempt;
-use crate::context::Context;
+use crate::context::{Context, StopReason};
 use crate::job::JobError;
 use crate::registry::Handler;
+use crate::remote::callback::{self, Invitation, Office};
 use crate::secrets::refs;
 use ::http::{HeaderName, HeaderValue, Method};
 use async_trait::async_trait;
@@ -25,14 +28,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use mainspring_core::code::Code;
 use mainspring_core::job::LogLevel;
+use mainspring_core::store::Finished;
 use mainspring_core::{Json, duration};
-use mainspring_outbound::{Client, Error, Request, Target};
+use mainspring_outbound::{Client, Error, Request, Response, Target};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use sign::Secrets;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The headers that invite to a call-back: its address and its token.
+pub const CALLBACK: [&str; 2] = ["mainspring-callback", "mainspring-callback-token"];
 /// The kind's name.
 pub const KIND: &str = "http";
 /// The time for the whole exchange when the payload does not say.
@@ -56,6 +62,19 @@ struct Payload {
     timeout: Option<Duration>,
     #[serde(default)]
     sign: Option<Sign>,
+    #[serde(default, with = "duration::human_option")]
+    callback: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct CallBack {
+    #[serde(default, with = "duration::human_option")]
+    callback: Option<Duration>,
+}
+
+/// How long a call-back is waited for, counted from the attempt's start, if the payload asks for one.
+pub(crate) fn callback_of(payload: &Json) -> Option<Duration> {
+    payload.to::<CallBack>().ok().and_then(|p| p.callback)
 }
 
 #[derive(Deserialize)]
@@ -119,6 +138,7 @@ fn statuses(value: &serde_json::Value) -> Option<(u16, u16)> {
 pub struct Http {
     client: Client,
     secrets: Secrets,
+    office: Option<Office>,
 }
 
 /// A payload that was found good.
@@ -126,12 +146,19 @@ struct Checked {
     request: Request,
     expect: Vec<(u16, u16)>,
     secrets: Vec<String>,
+    callback: bool,
 }
 
 impl Http {
     /// A handler that sends by `client` and signs with `secrets`.
     pub fn new(client: Client, secrets: Secrets) -> Http {
-        Http { client, secrets }
+        Http { client, secrets, office: None }
+    }
+
+    /// The same, able to invite to call-backs.
+    pub fn with_office(mut self, office: Option<Office>) -> Http {
+        self.office = office;
+        self
     }
 
     /// What it would send where, and what the guard says to that, without connecting: for previews.
@@ -175,11 +202,31 @@ impl Http {
         }))
     }
 
-    /// Sends the request of `payload` once and says what its answer means.
+    /// Sends the request of `payload` once and says what its answer means. Invites to no call-back.
     pub async fn deliver(&self, payload: &Json, attempt: &dyn Attempt) -> Result<Option<Json>, JobError> {
-        let Checked { mut request, expect, secrets } = check(payload).map_err(super::bad_payload)?;
+        let (what, response, expect) = self.exchange(payload, attempt, None).await?;
+        answer::judge(&what, &response, &expect, attempt.now())
+    }
+
+    async fn exchange(
+        &self,
+        payload: &Json,
+        attempt: &dyn Attempt,
+        invitation: Option<Invitation>,
+    ) -> Result<(String, Response, Vec<(u16, u16)>), JobError> {
+        let Checked { mut request, expect, secrets, .. } = check(payload).map_err(super::bad_payload)?;
+        if let Some(Invitation { url, token }) = invitation {
+            for (name, value) in CALLBACK.into_iter().zip([url, token]) {
+                let value = HeaderValue::from_str(&value).map_err(JobError::fatal)?;
+                request.headers.insert(HeaderName::from_static(name), value);
+            }
+        }
         if !secrets.is_empty() {
             self.sign(&mut request, &secrets, &attempt.delivery_id(), attempt.now())?;
+        }
+        // Who gives one of their own has their own trace in mind.
+        if let Some(place) = attempt.traceparent().and_then(|place| HeaderValue::from_str(&place).ok()) {
+            request.headers.entry("traceparent").or_insert(place);
         }
         let what = format!("{} {}", request.method, request.target.shown());
         match self.client.send(request).await {
@@ -187,9 +234,35 @@ impl Http {
                 let size = response.body.len();
                 let text = format!("{what}: {}, {size} bytes from {}", response.status, response.address);
                 attempt.line(LogLevel::Info, &text);
-                answer::judge(&what, &response, &expect, attempt.now())
+                Ok((what, response, expect))
             }
             Err(error) => Err(failed(&what, &error)),
+        }
+    }
+
+    /// The same, and a 202 may mean that the end comes later: then the attempt leaves this node.
+    async fn deliver_or_wait(&self, cx: &Context) -> Result<Option<Json>, JobError> {
+        if !check(cx.payload()).map_err(super::bad_payload)?.callback {
+            return self.deliver(cx.payload(), cx).await;
+        }
+        let office = self.office.as_ref().ok_or_else(|| {
+            let text = "the payload asks for a call-back, but nobody knows under which address this server is \
+                        reached; set public_url in the configuration";
+            JobError::fatal(text).class("no_public_url")
+        })?;
+        let invitation = office.invite(cx).await?;
+        let (what, response, expect) = self.exchange(cx.payload(), cx, Some(invitation)).await?;
+        if response.status.as_u16() != 202 || !expect.iter().any(|(from, to)| (*from..=*to).contains(&202)) {
+            return answer::judge(&what, &response, &expect, cx.now());
+        }
+        match callback::hand_over(cx).await? {
+            // The call-back was quicker, or somebody else has the job: there is nothing to hand over.
+            Finished::Applied | Finished::Stale => cx.stop().ask(StopReason::HandedOver),
+        }
+        match cx.stop_reason() {
+            Some(StopReason::HandedOver) => Ok(None),
+            // Its end was asked for before: that is what happens to it.
+            _ => Err(JobError::retry("stopped while waiting for the answer")),
         }
     }
 
@@ -221,7 +294,7 @@ impl Handler for Http {
 
     async fn run(&self, cx: Context) -> Result<Option<Json>, JobError> {
         tokio::select! {
-            answer = self.deliver(cx.payload(), &cx) => answer,
+            answer = self.deliver_or_wait(&cx) => answer,
             reason = cx.cancelled() => Err(JobError::retry(format!("stopped while waiting for the answer: {reason:?}"))),
         }
     }
@@ -275,12 +348,19 @@ fn check(payload: &Json) -> Result<Checked, (String, String)> {
         Error::Invalid { field, text } => err(field, text),
         other => err("headers", other.to_string()),
     })?;
+    if p.callback.is_some_and(|wait| wait.is_zero() || wait > callback::LONGEST) {
+        let longest = duration::format(callback::LONGEST);
+        return Err(err("callback", format!("must be longer than zero and at most {longest}")));
+    }
+    if p.callback.is_some() && CALLBACK.iter().any(|name| request.headers.contains_key(*name)) {
+        return Err(err("headers", "the headers of a call-back are made here and cannot be given".into()));
+    }
     let expect = if p.expect.is_empty() { vec![(200, 299)] } else { p.expect };
     let secrets = p.sign.map(|s| s.secret).unwrap_or_default();
     for name in &secrets {
         sign::check_name(name).map_err(|e| err("sign", e))?;
     }
-    Ok(Checked { request, expect, secrets })
+    Ok(Checked { request, expect, secrets, callback: p.callback.is_some() })
 }
 
 fn failed(what: &str, error: &Error) -> JobError {

@@ -246,8 +246,13 @@ impl Side {
             Call::Claim { node, limit, kinds, queues } => {
                 let names = |list: &[&str]| list.iter().map(|name| (*name).into()).collect();
                 let node = node_id(self.seed, *node);
-                let request =
-                    ClaimRequest { node, limit: *limit, kinds: names(kinds), queues: names(queues) };
+                let request = ClaimRequest {
+                    node,
+                    limit: *limit,
+                    kinds: names(kinds),
+                    queues: names(queues),
+                    project: None,
+                };
                 let got = s.claim(now, request).await.map(|batch| {
                     let jobs: Vec<_> = batch.jobs.into_iter().map(|c| self.claim(c)).collect();
                     (jobs, batch.more, batch.wake_at)

@@ -13,6 +13,7 @@ use axum::extract::{Form, Path, Query, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use mainspring::kinds::bulk::{Action, Order, Which};
 use mainspring_core::ids::JobId;
 use mainspring_core::job::JobState;
 use mainspring_core::store::JobFilter;
@@ -340,6 +341,9 @@ pub async fn bulk(
     };
     let ids: Vec<JobId> = of("id").iter().filter_map(|id| id.parse().ok().map(JobId)).collect();
     let client = caller.client();
+    if let Some(act) = of("all").first().copied() {
+        return all_that_match(&web, &caller, &project, act, of("back").first().copied()).await;
+    }
     let verb = of("act").first().copied().unwrap_or_default().to_owned();
     let filter = JobFilter { ids: ids.clone(), ..JobFilter::default() };
     // No job is no filter: it must not mean every job.
@@ -349,14 +353,54 @@ pub async fn bulk(
         "cancel" => client.cancel_where(&filter, "cancelled on the dashboard", |_| ()).await?.len(),
         other => return Err(Problem::invalid("act", format!("{other:?} is neither retry nor cancel"))),
     };
-    let back = of("back").first().copied().unwrap_or("jobs").to_owned();
-    // Only ever this list: what follows the question mark is taken apart and encoded anew.
-    let terms: Asked = back
-        .split_once('?')
-        .and_then(|(_, q)| Query::try_from_uri(&address(q)).ok())
-        .map_or_else(Asked::default, |Query(a)| a);
+    let terms = terms_of(of("back").first().copied());
     let to = terms.with(&[("done", &verb), ("n", &changed.to_string())]);
     Ok(frame::redirect(&web, &format!("/p/{}/{to}", segment(&project))))
+}
+
+/// Only ever this list: what follows the question mark is taken apart and encoded anew.
+fn terms_of(back: Option<&str>) -> Asked {
+    back.and_then(|back| back.split_once('?'))
+        .and_then(|(_, q)| Query::try_from_uri(&address(q)).ok())
+        .map_or_else(Asked::default, |Query(a)| a)
+}
+
+/// Retries or cancels whatever the list's filter lets through, as a bulk action whose page tells how
+/// far it is.
+async fn all_that_match(
+    web: &Web,
+    caller: &Caller,
+    project: &str,
+    act: &str,
+    back: Option<&str>,
+) -> Result<Response> {
+    let action = match act {
+        "retry" => Action::Retry,
+        "cancel" => Action::Cancel,
+        other => return Err(Problem::invalid("all", format!("{other:?} is neither retry nor cancel"))),
+    };
+    let asked = terms_of(back);
+    let given = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let mut which = Which {
+        kind: given(&asked.kind),
+        queue: given(&asked.queue),
+        schedule: given(&asked.schedule),
+        key: given(&asked.key),
+        error: given(&asked.class),
+        ..Which::default()
+    };
+    for word in asked.state.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        which.states.push(word.parse().map_err(|e: String| Problem::invalid("state", e))?);
+    }
+    if !asked.batch.is_empty() {
+        let wrong = |_| Problem::invalid("batch", "is not the number of a batch");
+        which.batch = Some(asked.batch.parse().map_err(wrong)?);
+    }
+    which.all = which == Which::default();
+    let reason = Some("cancelled on the dashboard with all that match".to_owned());
+    let order = Order { action, filter: which, limit: None, reason };
+    let made = crate::bulk::start(caller, &order).await?;
+    Ok(frame::redirect(web, &format!("/p/{}/jobs/{made}", segment(project))))
 }
 
 fn address(text: &str) -> http::Uri {

@@ -98,7 +98,7 @@ pub async fn show(
             wide: wide - 2,
             class: if e.own { "ev ev--own" } else { "ev" },
             ink: if e.own { "on" } else { "in" },
-            text: brief(&format!("{} {}", e.clock, e.name), wide / 7),
+            text: brief(&format!("{} {}", e.clock, e.name), wide / 8),
             title: format!("{} {}", e.clock, e.name),
         }
     });

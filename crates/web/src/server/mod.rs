@@ -1,4 +1,17 @@
 //! One process, one port: what every request passes before it reaches its resource.
+//!
+//! ```text
+//! connection ▶ listen.rs: TLS, limits ▶ origin.rs: for whom, from whom ▶ sizes, headers ▶ routes
+//! ```
+
+pub mod inside;
+pub mod limits;
+mod listen;
+pub mod origin;
+pub mod tls;
+mod traced;
+
+pub use listen::serve;
 
 use crate::problem::Problem;
 use crate::state::Web;
@@ -6,7 +19,7 @@ use crate::{frame, routes};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use mainspring_core::code::Code;
@@ -42,22 +55,6 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<Bound> {
     Ok(Bound { listener, address })
 }
 
-/// Serves until `shutdown`, then lets requests under way end.
-pub async fn serve(
-    web: Web,
-    bound: Bound,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let closing = web.clone();
-    let ended = async move {
-        shutdown.await;
-        // Streams would go on for ever: they end first.
-        closing.close();
-    };
-    let app = app(web).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(bound.listener, app).with_graceful_shutdown(ended).await
-}
-
 /// Everything, as tests call it too.
 pub fn app(web: Web) -> Router {
     let base = web.base().to_owned();
@@ -65,7 +62,9 @@ pub fn app(web: Web) -> Router {
         .fallback(nothing)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn_with_state(web.clone(), pages_for_people))
-        .layer(from_fn(headers))
+        .layer(from_fn_with_state(web.clone(), origin::check))
+        .layer(from_fn_with_state(web.clone(), headers))
+        .layer(from_fn_with_state(web.clone(), traced::trace))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(web);
     if base.is_empty() { inner } else { Router::new().nest(&base, inner) }
@@ -80,11 +79,15 @@ async fn not_so(request: Request) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, Code::BAD_REQUEST, text)
 }
 
-async fn headers(request: Request, next: Next) -> Response {
+async fn headers(State(web): State<Web>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if web.secure() {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
     // What is about a project is not for a cache; assets say otherwise themselves.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
