@@ -28,6 +28,8 @@ fn every_command_in_the_guides_is_understood() {
     for (path, text) in pages() {
         for line in blocks(&text, "sh").iter().flat_map(|b| b.lines()) {
             let command = line.split(" #").next().unwrap_or("").split(" < ").next().unwrap_or("");
+            // Inside a container the program has the name of its service before it.
+            let command = command.strip_prefix("docker compose exec mainspring ").unwrap_or(command);
             let Some(at) = command.find("mainspring ") else { continue };
             // Help is shown once everything before it has been understood.
             let call = format!("PATH={program}:$PATH; {} --help", &command[at..]);
