@@ -20,21 +20,21 @@ use mainspring_outbound::OwnPorts;
 
 /// Adds them; a kind of the program's own that has one of these names goes before it.
 pub fn add(registry: Registry, settings: &Settings, own_ports: &OwnPorts) -> Result<Registry> {
+    let outbound = outbound(settings, own_ports)?;
     let mut registry = tour::register(registry);
     if registry.get(http::KIND).is_none() {
-        let client = outbound(settings, own_ports)?;
         let office = settings.public_url.as_deref().map(Office::new);
-        let http = Http::new(client, Secrets::from_env()).with_office(office);
+        let http = Http::new(outbound.clone(), Secrets::from_env()).with_office(office);
         registry = registry.handler(http::KIND, KindSpec::default(), http);
     }
     let key = settings.key.iter().flat_map(|key| key.0.expose().split_whitespace()).map(Secret::new);
     registry = registry.keys(Keys::new(key_source(settings))).secrets(key);
     if let Some(url) = settings.heartbeat_url.clone() {
-        let (outbound, every) = (outbound(settings, own_ports)?, settings.heartbeat_every);
+        let (outbound, every) = (outbound.clone(), settings.heartbeat_every);
         registry = registry.state(SignOfLife { outbound, url, every });
     }
     if registry.get(notify::KIND).is_none() {
-        registry = notify::register(registry, outbound(settings, own_ports)?, settings.public_url.clone());
+        registry = notify::register(registry, outbound, settings.public_url.clone());
     }
     registry = registry.secrets(Secrets::from_env().known()).secrets(settings.store.passwords());
     if registry.get(bulk::KIND).is_none() {

@@ -1,7 +1,8 @@
 //! Batches: jobs that belong together, with counts and an outcome of their own.
 
 use crate::ids::{BatchId, JobId, ProjectId};
-use crate::job::{NewJob, coded};
+use crate::job::NewJob;
+use crate::words::coded;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -6,57 +6,11 @@ use crate::ids::{BatchId, JobId, NodeId, ProjectId, ScheduleId};
 use crate::json::Json;
 use crate::limits;
 use crate::retry::{Backoff, RetryPolicy};
+use crate::words::coded;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Gives an enum its stored number and its text, both ways.
-macro_rules! coded {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// Every value, in stored order.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The number stores keep. Never changes for a value once released.
-            pub const fn code(self) -> i16 {
-                match self { $($name::$variant => $code),+ }
-            }
-
-            /// The value of a stored number.
-            pub fn from_code(code: i64) -> Option<$name> {
-                match code { $($code => Some($name::$variant),)+ _ => None }
-            }
-
-            /// The word shown to people and in JSON.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-            fn from_str(s: &str) -> Result<Self, String> {
-                match s {
-                    $($text => Ok($name::$variant),)+
-                    _ => Err(format!("{s:?} is none of: {}", [$($text),+].join(", "))),
-                }
-            }
-        }
-    };
-}
-pub(crate) use coded;
 
 coded! {
     /// Where a job stands. "Retrying" is `Scheduled` with an attempt behind it: derived, so it

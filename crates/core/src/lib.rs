@@ -42,6 +42,7 @@ pub mod tally;
 pub mod text;
 pub mod time;
 pub mod trigger;
+pub mod words;
 pub mod zone;
 
 pub use error::StoreError;

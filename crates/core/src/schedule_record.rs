@@ -2,11 +2,12 @@
 //! the store: only the planner reads it.
 
 use crate::ids::{JobId, ProjectId, ScheduleId};
-use crate::job::{NewJob, coded};
+use crate::job::NewJob;
 use crate::json::Json;
 use crate::queue::Pause;
+use crate::words::coded;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::time::Duration;
 
 coded! {

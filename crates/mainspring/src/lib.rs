@@ -22,6 +22,7 @@ pub mod job;
 pub mod kinds;
 pub mod node;
 pub mod notify;
+pub mod projects;
 pub mod redact;
 pub mod registry;
 pub mod remote;

@@ -42,11 +42,6 @@ impl Link {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
-
-    /// Whether it is encrypted.
-    pub fn is_encrypted(&self) -> bool {
-        matches!(self.stream, Stream::Encrypted(_))
-    }
 }
 
 impl AsyncRead for Link {

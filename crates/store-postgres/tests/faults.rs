@@ -9,7 +9,7 @@ use mainspring_core::job::{JobState, NewJob, Unique, UniqueStates};
 use mainspring_core::node::NodeInfo;
 use mainspring_core::reader::Reader;
 use mainspring_core::store::{ClaimRequest, Finished, Hint, JobFilter, Store};
-use mainspring_core::{Json, NodeId, ProjectId, StoreError};
+use mainspring_core::{JobId, Json, NodeId, ProjectId, StoreError};
 use mainspring_store_postgres::{Options, PostgresStore};
 use mainspring_testkit::pg::{self, Database, PrivateCluster};
 use std::sync::Arc;
@@ -105,13 +105,10 @@ async fn lost_connections_are_made_again_and_nothing_acknowledged_is_lost() {
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_and_restarted_under_load_loses_no_acknowledged_job() {
-    let cluster = PrivateCluster::start(true);
-    let store = open(&cluster.url()).await;
-    let node = join(&store, 1).await;
+/// Eight callers that enqueue until they are told to stop, and keep what was acknowledged.
+fn callers(store: &Arc<PostgresStore>) -> (Arc<AtomicUsize>, Vec<tokio::task::JoinHandle<Vec<JobId>>>) {
     let stop = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = (0..8)
+    let callers = (0..8)
         .map(|_| {
             let (store, stop) = (store.clone(), stop.clone());
             tokio::spawn(async move {
@@ -129,6 +126,15 @@ async fn a_server_killed_and_restarted_under_load_loses_no_acknowledged_job() {
             })
         })
         .collect();
+    (stop, callers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_and_restarted_under_load_loses_no_acknowledged_job() {
+    let cluster = PrivateCluster::start(true);
+    let store = open(&cluster.url()).await;
+    let node = join(&store, 1).await;
+    let (stop, callers) = callers(&store);
     tokio::time::sleep(Duration::from_millis(500)).await;
     cluster.kill9();
     let error = store.claim(now(), request(node)).await.expect_err("nobody is there");
@@ -479,12 +485,7 @@ async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
     let cancel = tokio::task::spawn_blocking(move || {
         held.sql("BEGIN; UPDATE mainspring.running SET cancel = true; SELECT pg_sleep(1); COMMIT")
     });
-    until("the cancel holds the rows", || async {
-        let asleep = "SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event = 'PgSleep'";
-        database.sql(asleep).expect("a count").trim() == "1"
-    })
-    .await;
+    until_asleep(&database).await;
     let done: Vec<_> =
         claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
     let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
@@ -686,25 +687,7 @@ async fn a_standby_that_takes_over_has_every_acknowledged_job() {
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", standby.port(), primary.port());
     let store = open(&format!("postgres://postgres@{hosts}/postgres")).await;
     let node = join(&store, 1).await;
-    let stop = Arc::new(AtomicUsize::new(0));
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let (store, stop) = (store.clone(), stop.clone());
-            tokio::spawn(async move {
-                let mut ids = vec![];
-                while stop.load(Ordering::Relaxed) == 0 {
-                    match store.enqueue(now(), P, vec![job("work")]).await {
-                        Ok(made) => ids.extend(made.iter().map(|m| m.id)),
-                        Err(error) => {
-                            assert!(error.is_transient(), "{error}");
-                            tokio::time::sleep(Duration::from_millis(5)).await;
-                        }
-                    }
-                }
-                ids
-            })
-        })
-        .collect();
+    let (stop, callers) = callers(&store);
     until("some jobs are there", || async {
         store.counts(P).await.is_ok_and(|counts| counts.iter().map(|c| c.3).sum::<u64>() > 50)
     })

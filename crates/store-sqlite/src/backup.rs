@@ -27,22 +27,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// `Conflict` when `to` is there, `Foreign` and `Damaged` for what is not a whole store of ours.
 pub fn backup(from: &Path, to: &Path) -> Result<Copied> {
     free(to, &[""])?;
-    check_header(from)?;
-    let source = open_reader(from, PATIENCE)?;
-    check_owner(&source, from)?;
-    let partial = Partial::new(to)?;
-    let copied = {
-        let mut copy = connect(&partial.path)?;
-        copy_pages(&source, &mut copy, from, to)?;
-        whole(&copy, to)?
-    };
-    partial.finish(to)?;
-    Ok(Copied { bytes: size(to), ..copied })
+    copy(from, to, to)
 }
 
 /// Puts the backup at `from` in the place `to`, where no store may be.
 pub fn restore(from: &Path, to: &Path) -> Result<Copied> {
     free(to, &["", "-wal", "-shm", "-journal"])?;
+    copy(from, to, from)
+}
+
+/// Copies and reads back what was copied; `blamed` is the file to name when it is not whole.
+fn copy(from: &Path, to: &Path, blamed: &Path) -> Result<Copied> {
     check_header(from)?;
     let source = open_reader(from, PATIENCE)?;
     check_owner(&source, from)?;
@@ -50,7 +45,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<Copied> {
     let copied = {
         let mut copy = connect(&partial.path)?;
         copy_pages(&source, &mut copy, from, to)?;
-        whole(&copy, from)?
+        whole(&copy, blamed)?
     };
     partial.finish(to)?;
     Ok(Copied { bytes: size(to), ..copied })

@@ -8,7 +8,6 @@ use mainspring_core::batch::NewBatch;
 use mainspring_core::code::Code;
 use mainspring_core::ids::{BatchId, JobId, ScheduleId};
 use mainspring_core::job::{Enqueued, JobState, NewJob, Origin};
-use mainspring_core::plan::{PreviewFire, preview};
 use mainspring_core::schedule::ScheduleSpec;
 use mainspring_core::schedule_record::{PutSchedule, ScheduleRecord};
 use mainspring_core::{Json, StoreError, limits, time};
@@ -97,12 +96,6 @@ impl Client {
             ClientError::Store(StoreError::Conflict(text))
         })?;
         Ok((record, spec))
-    }
-
-    /// Its next `n` fires after now.
-    pub async fn schedule_next(&self, name: &str, n: usize) -> Result<Vec<PreviewFire>> {
-        let (_, spec) = self.schedule(name).await?;
-        Ok(preview(&spec, self.now(), n))
     }
 
     /// Enqueues the schedule's job now. It never counts as a fire: it owns no nominal fire, and the

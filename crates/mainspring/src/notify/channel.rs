@@ -2,7 +2,6 @@
 //! vault of the project and are never told again.
 
 use super::error::{NotifyError, Result};
-use super::notice::words;
 use super::timing::Timing;
 use super::{Door, NoticeState};
 use crate::client::Client;
@@ -14,6 +13,7 @@ use mainspring_core::event::NewEvent;
 use mainspring_core::ids::ProjectId;
 use mainspring_core::job::check_name;
 use mainspring_core::tables::{AsJson, At, Statement, TablesError, Write};
+use mainspring_core::words;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

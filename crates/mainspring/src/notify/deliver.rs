@@ -22,6 +22,7 @@ use super::timing::Timing;
 use super::{KIND, NoticeState, migrate};
 use crate::context::Context;
 use crate::job::JobError;
+use crate::projects;
 use crate::registry::{Handler, KindSpec, Registry};
 use crate::secrets::Secret;
 use async_trait::async_trait;
@@ -208,9 +209,8 @@ impl Work<'_> {
     }
 
     async fn project(&self) -> Result<String, StoreError> {
-        let all = self.cx.client().store().projects().await?;
-        let own = all.into_iter().find(|(id, _)| *id == self.cx.project());
-        Ok(own.map_or_else(String::new, |(_, name)| name))
+        let name = projects::name_of(&**self.cx.client().store(), self.cx.project()).await?;
+        Ok(name.unwrap_or_default())
     }
 
     /// The same change of every row that still waits.

@@ -4,15 +4,15 @@
 use super::Door;
 use super::compose::{Message, NoticeRecord};
 use super::error::{NotifyError, Result};
-use super::notice::{insert_delivery, job, words};
+use super::notice::{insert_delivery, job};
 use crate::client::Client;
 use mainspring_core::event::NewEvent;
 use mainspring_core::ids::JobId;
 use mainspring_core::tables::{At, Statement, Tables, TablesError, Write};
 use mainspring_core::time;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-words! {
+mainspring_core::words! {
     /// What became of a delivery.
     DeliveryState {
         /// Waits, is held, or is tried again.

@@ -7,11 +7,11 @@
 use super::Door;
 use super::compose::NoticeRecord;
 use super::error::{NotifyError, Result};
-use super::notice::words;
 use crate::client::Client;
 use mainspring_core::tables::{Statement, Tables, TablesError, Write};
+use mainspring_core::words;
 use mainspring_core::{ProjectId, limits};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// The badge counts up to here.
 pub const COUNTED: u32 = 100;

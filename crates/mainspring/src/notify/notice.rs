@@ -12,7 +12,7 @@ use mainspring_core::job::{NewJob, Unique, UniqueStates};
 use mainspring_core::limits::cut;
 use mainspring_core::retry::{Backoff, RetryPolicy};
 use mainspring_core::tables::{AsJson, Statement, Write};
-use mainspring_core::{Json, time};
+use mainspring_core::{Json, time, words};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -30,41 +30,6 @@ pub const CHANNELS: usize = 40;
 /// How often a delivery is tried, and the seconds between: for about half a day.
 const TRIES: u32 = 17;
 const WAITS: [u64; 7] = [5, 15, 60, 300, 900, 1800, 3600];
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            /// All of them.
-            pub const ALL: &'static [$name] = &[$($name::$variant),+];
-
-            /// The word kept and shown.
-            pub const fn as_str(self) -> &'static str {
-                match self { $($name::$variant => $text),+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = String;
-            fn from_str(s: &str) -> Result<Self, String> {
-                match s {
-                    $($text => Ok($name::$variant),)+
-                    _ => Err(format!("{s:?} is none of: {}", [$($text),+].join(", "))),
-                }
-            }
-        }
-    };
-}
 
 words! {
     /// How bad it is.
@@ -91,8 +56,6 @@ words! {
         Message = "message",
     }
 }
-
-pub(super) use words;
 
 /// Something people are told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ pub struct Timing {
     pub gather: u32,
 }
 
-super::notice::words! {
+mainspring_core::words! {
     /// One message instead of many.
     #[derive(Default)]
     Digest {

@@ -11,6 +11,7 @@
 
 use super::{Result, token};
 use crate::context::Context;
+use crate::projects;
 use mainspring_core::StoreError;
 use mainspring_core::ids::{JobId, NodeId, ProjectId};
 use mainspring_core::node::NodeInfo;
@@ -62,8 +63,7 @@ impl Office {
 }
 
 async fn name_of(store: &dyn Store, project: ProjectId) -> Result<String> {
-    let projects = store.projects().await?;
-    let found = projects.into_iter().find(|(id, _)| *id == project).map(|(_, name)| name);
+    let found = projects::name_of(store, project).await?;
     Ok(found.ok_or_else(|| StoreError::NotFound { what: "project", name: project.to_string() })?)
 }
 

@@ -20,7 +20,7 @@ use crate::state::Web;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
 use http::request::Parts;
 use http::{Method, StatusCode, header};
-use mainspring::Client;
+use mainspring::{Client, projects};
 use mainspring_core::ProjectId;
 use mainspring_core::code::Code;
 use mainspring_core::event::NewEvent;
@@ -315,11 +315,11 @@ impl FromRequestParts<Web> for Caller {
         let params = params.map_err(|e| Problem::invalid("path", e.to_string()))?;
         let name = params.iter().find(|(name, _)| *name == "project").map(|(_, value)| value.to_owned());
         let name = name.ok_or_else(|| Problem::not_found("project", "here"))?;
-        let known = web.client().store().projects().await?.into_iter().find(|(_, n)| *n == name);
+        let known = projects::named(&**web.client().store(), &name).await?;
         let unknown = || Problem::not_found("project", &name);
         if let Some(token) = bearer(parts) {
             let key = accounts::key(web, token).await?.ok_or_else(Problem::sign_in)?;
-            let (project, _) = known.filter(|(id, _)| *id == key.project).ok_or_else(unknown)?;
+            let project = known.filter(|id| *id == key.project).ok_or_else(unknown)?;
             let permit = Arc::new(web.gate().enter(web.now(), project)?);
             check_archived(parts, web, project, &name).await?;
             let client = web.client().clone().in_project(project).acting_as(&format!("key/{}", key.name));
@@ -333,7 +333,7 @@ impl FromRequestParts<Web> for Caller {
             });
         }
         let session = session(parts, web).await?;
-        let (project, _) = known.ok_or_else(unknown)?;
+        let project = known.ok_or_else(unknown)?;
         let rights = accounts::rights(web, &session, project).await?.ok_or_else(unknown)?;
         let permit = Arc::new(web.gate().enter(web.now(), project)?);
         check_archived(parts, web, project, &name).await?;

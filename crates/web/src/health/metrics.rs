@@ -6,6 +6,7 @@
 
 use crate::problem::{Problem, Result};
 use crate::state::Web;
+use mainspring::projects;
 use mainspring_core::ids::ProjectId;
 use mainspring_core::job::{AttemptOutcome, JobState};
 use mainspring_core::node::LEASE;
@@ -21,8 +22,8 @@ const PAGE: u64 = 4_096;
 /// The text for a project; nodes, which serve all projects, only where they may be seen.
 pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> {
     let (store, now) = (web.client().store(), web.client().now());
-    let known = store.projects().await?.into_iter().find(|(id, _)| *id == project);
-    let (_, name) = known.ok_or_else(|| Problem::not_found("project", project))?;
+    let name = projects::name_of(&**store, project).await?;
+    let name = name.ok_or_else(|| Problem::not_found("project", project))?;
     let mut out = Text { out: String::new(), project: name };
 
     out.family("mainspring_build_info", "What runs here.");

@@ -12,6 +12,7 @@ use axum::extract::{Form, Path, State};
 use axum::response::Response;
 use axum::routing::get;
 use http::{HeaderMap, header};
+use mainspring::projects;
 use mainspring_core::ProjectId;
 use serde::Deserialize;
 
@@ -58,8 +59,8 @@ struct AccountForm {
 }
 
 async fn name_of(web: &Web, project: ProjectId) -> Result<String> {
-    let known = web.client().store().projects().await?.into_iter().find(|(id, _)| *id == project);
-    known.map(|(_, name)| name).ok_or_else(|| Problem::not_found("project", project))
+    let name = projects::name_of(&**web.client().store(), project).await?;
+    name.ok_or_else(|| Problem::not_found("project", project))
 }
 
 struct Asked<'a> {

@@ -88,7 +88,7 @@ fn read_title(text: Option<&str>) -> Result<Option<String>> {
 pub async fn make(web: &Web, client: &Client, name: &str, title: Option<&str>) -> Result<Client> {
     mainspring_core::job::check_name(name).map_err(|e| Problem::invalid("name", e))?;
     let title = read_title(title)?;
-    if client.store().projects().await?.iter().any(|(_, known)| known == name) {
+    if mainspring::projects::named(&**client.store(), name).await?.is_some() {
         let mut problem =
             Problem::new(StatusCode::CONFLICT, Code::CONFLICT, format!("there is a project {name} already"));
         problem.field = Some("name".into());

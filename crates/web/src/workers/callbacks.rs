@@ -10,6 +10,7 @@ use crate::state::Web;
 use axum::extract::{FromRequestParts, State};
 use http::StatusCode;
 use http::request::Parts;
+use mainspring::projects;
 use mainspring::remote::attempts::Holder;
 use mainspring_core::{JobId, ProjectId};
 use utoipa_axum::router::OpenApiRouter;
@@ -44,8 +45,7 @@ impl FromRequestParts<Web> for Invited {
         let Path((name, job)) = Path::<(String, i64)>::from_request_parts(parts, web).await?;
         // Without a token that holds there is nothing here, whatever else is wrong.
         let token = bearer_of(parts).map(str::to_owned).ok_or_else(no_call_back)?;
-        let known = web.client().store().projects().await?.into_iter().find(|(_, n)| *n == name);
-        let (project, _) = known.ok_or_else(no_call_back)?;
+        let project = projects::named(&**web.client().store(), &name).await?.ok_or_else(no_call_back)?;
         let invited = Invited { project, job: JobId(job), token };
         web.desk().invited(project, invited.job, &invited.token).await?;
         Ok(invited)
