@@ -116,6 +116,14 @@ impl Write {
         self
     }
 
+    /// Adds all of another write, behind what is here.
+    pub fn and(mut self, other: Write) -> Write {
+        self.statements.extend(other.statements);
+        self.enqueues.extend(other.enqueues);
+        self.tells.extend(other.tells);
+        self
+    }
+
     /// Adds jobs. They are written after all statements.
     pub fn enqueue(mut self, now: Timestamp, project: ProjectId, jobs: Vec<NewJob>) -> Write {
         self.enqueues.push(Enqueue { now, project, jobs });
