@@ -265,7 +265,7 @@ document.addEventListener("click", (e) => {
   all("details.drop[open]").forEach((d) => { if (!d.contains(e.target)) d.open = false; });
 });
 
-const jumps = { o: "", s: "/schedules", j: "/jobs", q: "/queues", b: "/batches", n: "/nodes", a: "/audit" };
+const jumps = { o: "", s: "/schedules", j: "/jobs", q: "/queues", b: "/batches", l: "/alerts", i: "/notifications", c: "/channels", d: "/deliveries", n: "/nodes", a: "/audit" };
 let jumping = 0;
 document.addEventListener("keydown", (e) => {
   if ((e.ctrlKey || e.metaKey) && e.key === "k") { e.preventDefault(); openPalette(); return; }

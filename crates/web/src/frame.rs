@@ -34,6 +34,8 @@ pub const RUN: &[Place] = &[
 pub const WATCH: &[Place] = &[
     Place { path: "alerts", name: "Alerts", icon: "bell" },
     Place { path: "notifications", name: "Notifications", icon: "bell" },
+    Place { path: "channels", name: "Channels", icon: "mega" },
+    Place { path: "deliveries", name: "Deliveries", icon: "mail" },
     Place { path: "nodes", name: "Nodes", icon: "node" },
     Place { path: "hooks", name: "Webhooks", icon: "batch" },
     Place { path: "audit", name: "Audit log", icon: "audit" },
@@ -74,6 +76,8 @@ pub struct Frame {
     pub may_manage: bool,
     /// How many notifications this caller has not seen.
     pub unread: u32,
+    /// How many alerts fire in the project.
+    pub firing: u64,
     /// The stylesheet's address.
     pub css: String,
     /// The script's address.
@@ -118,6 +122,7 @@ impl Frame {
             may_see: false,
             may_manage: false,
             unread: 0,
+            firing: 0,
             css: assets::address(web, "app.css"),
             js: assets::address(web, "app.js"),
             icon: assets::address(web, "icon.svg"),
@@ -154,6 +159,7 @@ impl Frame {
             may_see: caller.has(Right::Payloads),
             may_manage: caller.has(Right::Manage),
             unread: caller.unread,
+            firing: caller.firing,
             ..frame
         })
     }
@@ -174,6 +180,15 @@ impl Frame {
     /// The number in the badge: `3`, `99+`.
     pub fn badge(&self) -> String {
         mainspring::notify::badge(self.unread)
+    }
+
+    /// How many alerts fire, beside the place that shows them; empty when there is nothing to say.
+    pub fn beside(&self, place: &Place) -> String {
+        let firing = if place.path == "alerts" { self.firing } else { 0 };
+        match firing {
+            0 => String::new(),
+            n => mainspring::notify::badge(u32::try_from(n).unwrap_or(u32::MAX)),
+        }
     }
 
     /// The places of the side bar's first group.

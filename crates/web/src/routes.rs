@@ -2,7 +2,7 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, assets, audit, batches, health, heartbeats, hooks, invitations, jobs, nodes,
+    alert_rules, alerts, assets, audit, batches, channels, deliveries, health, heartbeats, hooks, invitations, jobs, nodes,
     notifications, openapi, overview, people, projects, queues, reference, schedules, settings,
 };
 use axum::Router;
@@ -28,6 +28,8 @@ fn pages() -> Router<Web> {
         .merge(alert_rules::pages::routes())
         .merge(heartbeats::pages::routes())
         .merge(notifications::pages::routes())
+        .merge(channels::pages::routes())
+        .merge(deliveries::pages::routes())
         .merge(audit::pages::routes())
         .merge(hooks::pages::routes())
         .merge(settings::pages::routes())

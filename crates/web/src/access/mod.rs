@@ -146,6 +146,8 @@ pub struct Caller {
     pub project: String,
     /// How many notifications they have not seen: counted for pages alone, which show it.
     pub unread: u32,
+    /// How many alerts fire in the project: counted for pages alone, too.
+    pub firing: u64,
     rights: BTreeSet<Right>,
     client: Client,
     /// Counts as long as somebody holds it: see [`Gate`].
@@ -327,6 +329,7 @@ impl FromRequestParts<Web> for Caller {
                 via: Via::Key(key.id, key.queues),
                 project: name,
                 unread: 0,
+                firing: 0,
                 rights: key.rights,
                 client: client.acting_from(&Whence::of(parts).0),
                 _permit: permit,
@@ -339,11 +342,14 @@ impl FromRequestParts<Web> for Caller {
         check_archived(parts, web, project, &name).await?;
         let client = web.client().clone().in_project(project).acting_as(&session.email);
         let page = parts.method == Method::GET && !parts.uri.path().contains("/api/v1/projects/");
-        let unread = match page {
-            true => mainspring::notify::unread(web.tables(), project, session.member).await?,
-            false => 0,
+        let (unread, firing) = match page {
+            true => (
+                mainspring::notify::unread(web.tables(), project, session.member).await?,
+                mainspring::alerts::firing(&client).await?,
+            ),
+            false => (0, 0),
         };
-        let client = client.acting_from(&Whence::of(parts).0);
-        Ok(Caller { via: Via::Session(session), project: name, unread, rights, client, _permit: permit })
+        let (via, client) = (Via::Session(session), client.acting_from(&Whence::of(parts).0));
+        Ok(Caller { via, project: name, unread, firing, rights, client, _permit: permit })
     }
 }

@@ -1,6 +1,8 @@
 //! Channels: where notices of a project are sent. Their secrets go in and never come out.
 
 pub mod api;
+mod fields;
+pub mod pages;
 
 use crate::access::Caller;
 use crate::problem::{Problem, Result};
@@ -37,6 +39,9 @@ pub struct ChannelView {
     pub failing: i64,
     /// Why the last of them failed, or why the channel was stopped.
     pub error: Option<String>,
+    /// When the last of them failed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_failed: Option<Timestamp>,
     /// When something was last sent.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_sent: Option<Timestamp>,
@@ -59,6 +64,7 @@ impl From<Channel> for ChannelView {
             enabled: c.enabled,
             failing: c.failing,
             error: c.stopped.or(c.last_error),
+            last_failed: c.last_failed.map(|at| at.0),
             last_sent: c.last_sent.map(|at| at.0),
             created_at: c.created.0,
         }

@@ -1,6 +1,7 @@
 //! Deliveries: what was sent by which channel, and what became of it.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::Caller;
 use crate::listing::Page;
@@ -15,6 +16,8 @@ use serde::Serialize;
 pub struct DeliveryView {
     /// Its number.
     pub id: i64,
+    /// Its key, made of the notice and the channel: the same however often it is tried.
+    pub key: String,
     /// What was said, in a line.
     pub title: Option<String>,
     /// The notification's number; null in lists.
@@ -55,6 +58,7 @@ impl From<Delivery> for DeliveryView {
             kind: d.channel_kind.as_str(),
             state: d.state.as_str(),
             id: d.id,
+            key: d.uid,
             title: d.title,
             notification: None,
             channel: d.channel,

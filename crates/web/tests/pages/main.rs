@@ -6,6 +6,7 @@ mod support;
 
 mod account;
 mod alerts;
+mod channels;
 mod jobs;
 mod notifications;
 mod others;

@@ -24,13 +24,20 @@ struct Reason {
     until: Option<Timestamp>,
 }
 
-struct AttemptRow {
-    number: u32,
-    mark: Mark,
-    node: String,
-    at: Timestamp,
-    took: String,
-    why: String,
+/// An attempt as pages show it.
+pub(crate) struct AttemptRow {
+    /// From 1.
+    pub number: u32,
+    /// How it ended.
+    pub mark: Mark,
+    /// Who ran it.
+    pub node: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took.
+    pub took: String,
+    /// What went wrong.
+    pub why: String,
 }
 
 /// A bar of a time line, in percent of its width.
@@ -120,7 +127,7 @@ pub async fn show(
     };
     let nodes = jobs::node_names(&caller).await?;
     let named = |node: &String| nodes.get(node).unwrap_or(node).clone();
-    let attempts = detail.attempts.iter().map(|a| attempt(a, a.node.as_ref().map(named), now)).collect();
+    let attempts = detail.attempts.iter().map(|a| AttemptRow::of(a, a.node.as_ref().map(named), now)).collect();
     let (bars, bars_label) = timeline(&detail, now);
     let (commands, calls) = commands(&web, &caller, &detail);
     let job = &detail.job;
@@ -216,15 +223,18 @@ fn sentence(text: &str) -> String {
     chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn attempt(a: &AttemptView, node: Option<String>, now: Timestamp) -> AttemptRow {
-    let running = mark::mark("is-run", "run", "Running");
-    AttemptRow {
-        number: a.number,
-        mark: a.outcome.map_or(running, mark::outcome),
-        node: node.unwrap_or_else(|| "–".into()),
-        at: a.started_at,
-        took: views::length(&time::since(a.started_at, a.finished_at.unwrap_or(now))),
-        why: a.error.as_ref().map(|e| views::brief(&e.message, 200)).unwrap_or_default(),
+impl AttemptRow {
+    /// The row of a view, by the name of its node.
+    pub(crate) fn of(a: &AttemptView, node: Option<String>, now: Timestamp) -> AttemptRow {
+        let running = mark::mark("is-run", "run", "Running");
+        AttemptRow {
+            number: a.number,
+            mark: a.outcome.map_or(running, mark::outcome),
+            node: node.unwrap_or_else(|| "–".into()),
+            at: a.started_at,
+            took: views::length(&time::since(a.started_at, a.finished_at.unwrap_or(now))),
+            why: a.error.as_ref().map(|e| views::brief(&e.message, 200)).unwrap_or_default(),
+        }
     }
 }
 

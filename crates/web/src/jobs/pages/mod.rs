@@ -1,6 +1,6 @@
 //! Jobs as pages.
 
-mod detail;
+pub(crate) mod detail;
 mod list;
 
 use crate::state::Web;
