@@ -68,10 +68,10 @@ pub enum Command {
     /// What went wrong by the rules somebody set: list, show, snooze, rules, backtest
     #[command(subcommand)]
     Alert(AlertCommand),
-    /// Where notices are sent: list, test
+    /// Where notices are sent: list, show, test
     #[command(subcommand)]
     Channel(crate::commands::channel::ChannelCommand),
-    /// What was sent, and what became of it
+    /// What was sent, and what became of it: list, show, retry
     #[command(subcommand)]
     Delivery(crate::commands::channel::DeliveryCommand),
     /// Cron expressions: when they fire, in words, what may be wrong with them

@@ -130,10 +130,15 @@ function soon() {
   if (!pending) pending = setTimeout(() => { pending = 0; refresh(); }, 400);
 }
 // The project's events say at once that something changed; without them every five seconds do.
+// A page that somebody leaves may be kept aside by the browser, and its stream with it, until no
+// connection is left for the next page: so the stream ends when the page is left.
+let stream = null;
+addEventListener("pagehide", () => stream?.abort());
 async function follow() {
   for (;;) {
     if (root.dataset.live === "paused" || document.hidden) { await new Promise((r) => setTimeout(r, 1000)); continue; }
     const stop = new AbortController();
+    stream = stop;
     const watch = setInterval(() => { if (root.dataset.live === "paused" || document.hidden) stop.abort(); }, 1000);
     try {
       const answer = await fetch(root.dataset.events, { headers: { accept: "text/event-stream" }, signal: stop.signal });

@@ -2,8 +2,9 @@
 
 use crate::state::Web;
 use crate::{
-    alert_rules, alerts, assets, audit, batches, channels, deliveries, health, heartbeats, hooks, invitations, jobs, nodes,
-    notifications, openapi, overview, people, projects, queues, reference, schedules, settings,
+    alert_rules, alerts, assets, audit, batches, channels, deliveries, health, heartbeats, hooks,
+    invitations, jobs, nodes, notifications, openapi, overview, people, projects, queues, reference,
+    schedules, settings,
 };
 use axum::Router;
 

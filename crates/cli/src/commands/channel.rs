@@ -3,7 +3,9 @@
 
 use crate::app::{App, Make};
 use crate::clock;
+use crate::commands::job_show;
 use crate::error::{CliError, Result, nearest};
+use crate::out::Paint;
 use crate::out::table::Table;
 use clap::{Args, Subcommand};
 use mainspring::Client;
@@ -22,6 +24,11 @@ const LOOK: Duration = Duration::from_millis(200);
 pub enum ChannelCommand {
     /// Where notices of the project are sent, and whether that works
     List,
+    /// One channel: what is set on it, what it sent last, what went wrong
+    Show {
+        /// The channel's name
+        name: String,
+    },
     /// Send a test and wait for the service's answer; a node must be running
     Test {
         /// The channel's name
@@ -34,6 +41,16 @@ pub enum ChannelCommand {
 pub enum DeliveryCommand {
     /// What was sent, the newest first
     List(DeliveryList),
+    /// One delivery: what was said, what became of it, the attempts of its job
+    Show {
+        /// The delivery's number
+        id: i64,
+    },
+    /// Send the same notice by the same channel once more, as a delivery of its own
+    Retry {
+        /// The delivery's number
+        id: i64,
+    },
 }
 
 /// Which deliveries.
@@ -55,27 +72,46 @@ pub async fn run(app: &mut App, command: ChannelCommand) -> Result<()> {
     let client = ready(app).await?;
     match command {
         ChannelCommand::List => list(app, &client).await,
+        ChannelCommand::Show { name } => show(app, &client, &name).await,
         ChannelCommand::Test { name } => test(app, &client, &name).await,
     }
 }
 
 /// Runs `delivery`.
-pub async fn run_delivery(app: &mut App, DeliveryCommand::List(asked): DeliveryCommand) -> Result<()> {
+pub async fn run_delivery(app: &mut App, command: DeliveryCommand) -> Result<()> {
     let client = ready(app).await?;
+    match command {
+        DeliveryCommand::List(asked) => deliveries(app, &client, &asked).await,
+        DeliveryCommand::Show { id } => show_delivery(app, &client, id).await,
+        DeliveryCommand::Retry { id } => retry(app, &client, id).await,
+    }
+}
+
+async fn deliveries(app: &mut App, client: &Client, asked: &DeliveryList) -> Result<()> {
     let channel = match &asked.channel {
         None => None,
-        Some(name) => Some(named(&client, name).await?.id),
+        Some(name) => Some(named(client, name).await?.id),
     };
-    let found = notify::deliveries(&client, channel, asked.state, None, asked.limit).await?;
+    let found = notify::deliveries(client, channel, asked.state, None, asked.limit).await?;
     if app.out.json {
         return app.out.json(&found.iter().map(shown).collect::<Vec<_>>());
     }
     if found.is_empty() {
-        return app.out.line("Nothing was sent so far.");
+        let none = channel.is_none() && asked.state.is_none();
+        return app.out.line(if none {
+            "Nothing was sent so far."
+        } else {
+            "Nothing of what was sent is so."
+        });
     }
+    let table = delivery_table(app, &found);
+    app.out.table(&table)
+}
+
+fn delivery_table(app: &App, found: &[Delivery]) -> Table {
     let mut table =
         Table::new(&[">delivery", "state", "channel", "what", ">tries", "said", "answer or error"]);
-    for d in &found {
+    for d in found {
         let said = d.receipt.as_ref().or(d.error.as_ref()).cloned().unwrap_or_default();
         table.row(vec![
             d.id.to_string().into(),
@@ -87,7 +123,79 @@ pub async fn run_delivery(app: &mut App, DeliveryCommand::List(asked): DeliveryC
             said.into(),
         ]);
     }
-    app.out.table(&table)
+    table
+}
+
+async fn show_delivery(app: &mut App, client: &Client, id: i64) -> Result<()> {
+    let (d, notice) = notify::delivery(client, id).await.map_err(|e| missing(e, id))?;
+    let job = match d.job {
+        // Jobs are kept for a shorter time than deliveries.
+        Some(job) => client.store().job(client.project(), job).await?,
+        None => None,
+    };
+    if app.out.json {
+        let mut all = shown(&d);
+        all["notice"] = notice.map_or(Value::Null, |n| {
+            json!({
+                "severity": n.severity, "state": n.state, "title": n.title, "text": n.text, "facts": n.facts.0,
+                "path": n.path, "at": n.at.0, "urgent": n.urgent,
+            })
+        });
+        all["attempts"] = json!(job.map(|job| job.attempts).unwrap_or_default());
+        return app.out.json(&all);
+    }
+    let title = format!("delivery {}  {}  {}", d.id, d.channel_name, d.state);
+    let title = app.out.paint(Paint::Strong, &title);
+    app.out.line(title)?;
+    let moment = |at: mainspring_core::tables::At| app.both(at.0);
+    let facts = [
+        ("what", d.title.clone()),
+        ("said", Some(moment(d.created))),
+        ("held until", d.held_until.map(moment)),
+        ("sent", d.sent.map(moment)),
+        ("answer", d.receipt.clone()),
+        ("error", d.error.clone()),
+        ("tries", Some(d.tries.to_string())),
+        ("with", d.carried_by.clone()),
+        ("job", d.job.map(|job| job.to_string())),
+        ("id", Some(d.uid.clone())),
+    ];
+    lines(app, facts)?;
+    if let Some(text) = notice.map(|n| n.text).filter(|text| !text.is_empty()) {
+        app.out.line(text)?;
+    }
+    match &job {
+        Some(job) => job_show::attempts(app, job),
+        None => Ok(()),
+    }
+}
+
+/// What there is, a line each.
+fn lines(app: &mut App, facts: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Result<()> {
+    for (name, value) in facts {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            app.out.line(format!("  {name:<10} {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn missing(error: notify::NotifyError, id: i64) -> CliError {
+    match error {
+        notify::NotifyError::NotFound { what: "delivery", .. } => {
+            CliError::new(Code::NOT_FOUND, format!("no delivery {id}")).hint("mainspring delivery list")
+        }
+        other => other.into(),
+    }
+}
+
+async fn retry(app: &mut App, client: &Client, id: i64) -> Result<()> {
+    let made = notify::redeliver(client, id).await.map_err(|e| missing(e, id))?;
+    let (d, _) = notify::delivery(client, made).await?;
+    if app.out.json {
+        return app.out.json(&shown(&d));
+    }
+    app.out.line(format!("delivery {made} sends it again: mainspring delivery show {made}"))
 }
 
 async fn ready(app: &mut App) -> Result<Client> {
@@ -124,13 +232,6 @@ fn shown(d: &Delivery) -> Value {
 async fn list(app: &mut App, client: &Client) -> Result<()> {
     let all = notify::channels(client).await?;
     if app.out.json {
-        let view = |c: &Channel| {
-            json!({
-                "id": c.id, "name": c.name, "kind": c.kind(), "target": c.settings.0.target(), "state": c.state(),
-                "failing": c.failing, "error": c.stopped.as_ref().or(c.last_error.as_ref()),
-                "last_sent": c.last_sent.map(|at| at.0),
-            })
-        };
         return app.out.json(&all.iter().map(view).collect::<Vec<_>>());
     }
     if all.is_empty() {
@@ -148,6 +249,55 @@ async fn list(app: &mut App, client: &Client) -> Result<()> {
             c.stopped.as_ref().or(c.last_error.as_ref()).cloned().unwrap_or_default().into(),
         ]);
     }
+    app.out.table(&table)
+}
+
+fn view(c: &Channel) -> Value {
+    json!({
+        "id": c.id, "name": c.name, "kind": c.kind(), "target": c.settings.0.target(), "state": c.state(),
+        "settings": c.settings.0, "timing": c.timing.0, "enabled": c.enabled, "has_secret": c.has_secret(),
+        "failing": c.failing, "error": c.stopped.as_ref().or(c.last_error.as_ref()),
+        "last_failed": c.last_failed.map(|at| at.0), "last_sent": c.last_sent.map(|at| at.0),
+    })
+}
+
+/// Deliveries that one channel shows.
+const LAST: u32 = 5;
+
+async fn show(app: &mut App, client: &Client, name: &str) -> Result<()> {
+    let c = named(client, name).await?;
+    let last = notify::deliveries(client, Some(c.id), None, None, LAST).await?;
+    if app.out.json {
+        let mut all = view(&c);
+        all["deliveries"] = last.iter().map(shown).collect();
+        return app.out.json(&all);
+    }
+    let title = format!("channel {}  {}  {}", c.name, c.kind(), c.state());
+    let title = app.out.paint(Paint::Strong, &title);
+    app.out.line(title)?;
+    let t = &c.timing.0;
+    let quiet = t.quiet_from.as_ref().zip(t.quiet_to.as_ref());
+    let digest = match (t.digest, &t.digest_at) {
+        (notify::Digest::None, _) => None,
+        (digest, Some(at)) => Some(format!("{digest}, at {at} {}", t.zone)),
+        (digest, None) => Some(digest.to_string()),
+    };
+    let facts = [
+        ("leads to", Some(c.settings.0.target())),
+        ("quiet", quiet.map(|(from, to)| format!("{from} to {to}, {}", t.zone))),
+        ("digest", digest),
+        ("gathers", (t.gather > 0).then(|| format!("{} s", t.gather))),
+        ("secret", c.has_secret().then(|| "kept sealed".into())),
+        ("last sent", Some(c.last_sent.map_or_else(|| "never".into(), |at| app.both(at.0)))),
+        ("failing", (c.failing > 0).then(|| format!("{} in a row", c.failing))),
+        ("failed", c.last_failed.filter(|_| c.failing > 0).map(|at| app.both(at.0))),
+        ("error", c.stopped.clone().or(c.last_error.clone())),
+    ];
+    lines(app, facts)?;
+    if last.is_empty() {
+        return app.out.line("Nothing was sent by it so far.");
+    }
+    let table = delivery_table(app, &last);
     app.out.table(&table)
 }
 

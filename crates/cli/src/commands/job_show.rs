@@ -115,7 +115,8 @@ fn error_lines(app: &mut App, job: &JobRecord) -> Result<()> {
     Ok(())
 }
 
-fn attempts(app: &mut App, detail: &JobDetail) -> Result<()> {
+/// Its attempts as a table.
+pub fn attempts(app: &mut App, detail: &JobDetail) -> Result<()> {
     if detail.attempts.is_empty() {
         return Ok(());
     }

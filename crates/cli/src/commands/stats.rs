@@ -6,6 +6,7 @@ use crate::error::{CliError, Result};
 use crate::out::table::{Cell, Table};
 use crate::out::{Paint, count, when};
 use mainspring::explain::explain as explain_job;
+use mainspring::notify;
 use mainspring::stats::{Figures, HealthState, ScopeStats, Stats, StuckWhy, gather};
 use mainspring_core::code::Code;
 use mainspring_core::ids::JobId;
@@ -110,7 +111,9 @@ pub async fn health(app: &mut App) -> Result<bool> {
     }
     let worst = rows.iter().map(|(_, s)| s.health.state).max();
     let state = worst.unwrap_or(HealthState::Unknown);
-    let state = if stats.stuck.is_empty() { state } else { state.max(HealthState::Degraded) };
+    let silent = silent_channels(app).await?;
+    let ill = !stats.stuck.is_empty() || !silent.is_empty();
+    let state = if ill { state.max(HealthState::Degraded) } else { state };
     let well = state != HealthState::Unhealthy;
     if app.out.json {
         let parts: Vec<_> = rows
@@ -119,6 +122,10 @@ pub async fn health(app: &mut App) -> Result<bool> {
             .collect();
         app.out.json(&json!({
             "state": health_word(state).0, "parts": parts, "stuck": stats.stuck, "slow": stats.slow,
+            "silent_channels": silent
+                .iter()
+                .map(|(name, why)| json!({ "channel": name, "reason": why }))
+                .collect::<Vec<_>>(),
         }))?;
         return Ok(well);
     }
@@ -138,8 +145,22 @@ pub async fn health(app: &mut App) -> Result<bool> {
     if !table.is_empty() {
         app.out.table(&table)?;
     }
+    for (name, why) in &silent {
+        let line = format!("channel {name} does not deliver: {why}; mainspring channel test {name:?}");
+        app.out.line(line)?;
+    }
     slow_and_stuck(app, &stats)?;
     Ok(well)
+}
+
+/// The project's channels that are switched on and cannot deliver, and why.
+async fn silent_channels(app: &mut App) -> Result<Vec<(String, String)>> {
+    let client = app.client(Make::No).await?;
+    let Some(tables) = client.tables() else { return Ok(vec![]) };
+    notify::migrate(&*tables).await.map_err(notify::NotifyError::from)?;
+    let silent = notify::channels(&client).await?.into_iter();
+    let silent = silent.filter(|c| matches!(c.state(), "failing" | "stopped"));
+    Ok(silent.map(|c| (c.name, c.stopped.or(c.last_error).unwrap_or_default())).collect())
 }
 
 /// `explain`.

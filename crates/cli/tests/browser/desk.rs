@@ -2,6 +2,7 @@
 
 use super::support::{Place, Running};
 use mainspring_testkit::browser::Browser;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 /// The first account.
@@ -22,7 +23,18 @@ pub struct Desk {
 impl Desk {
     /// Starts `mainspring up` in this place, and a browser.
     pub fn open(place: Place, args: &[&str]) -> Desk {
-        let mut all = vec!["up", "--listen", "127.0.0.1:0"];
+        Desk::open_at(place, "127.0.0.1:0", args)
+    }
+
+    /// The same at a port of its own, whose address is in what the program sends out.
+    pub fn open_known(mut place: Place, args: &[&str]) -> Desk {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        place.env.push(("MAINSPRING_PUBLIC_URL".into(), format!("http://{free}")));
+        Desk::open_at(place, &free.to_string(), args)
+    }
+
+    fn open_at(place: Place, at: &str, args: &[&str]) -> Desk {
+        let mut all = vec!["up", "--listen", at];
         all.extend(args);
         let up = place.start(&all);
         let browser = Browser::start();

@@ -8,6 +8,7 @@ mod support;
 
 mod desk;
 mod hostile;
+mod notices;
 mod pages;
 mod seed;
 mod still;

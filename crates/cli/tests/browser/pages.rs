@@ -138,6 +138,8 @@ impl Walk<'_> {
             ("schedule-change", "schedule-form?name=close%20the%20ledger".into()),
             ("queue-paused", "queues/finance".into()),
             ("events", "audit?show=all".into()),
+            ("channel-webhook", "channel-form?kind=webhook".into()),
+            ("deliveries-none", "deliveries?state=unknown".into()),
             ("not-found", "jobs/999999999".into()),
             ("nowhere", "nowhere/at/all".into()),
         ] {

@@ -6,6 +6,9 @@ use super::support::Place;
 use jiff::Timestamp;
 use mainspring::alerts::{self, HeartbeatSpec, Looker, RuleSpec};
 use mainspring::clock::{Entropy, ManualClock, Seeded};
+use mainspring::notify::{
+    self, Announcement, NewChannel, Notice, NoticeState, Security, Setup, Severity, Timing,
+};
 use mainspring::{Backoff, Client, Json, NewJob, RetryPolicy};
 use mainspring_core::alert::{Condition, Rule};
 use mainspring_core::batch::NewBatch;
@@ -17,6 +20,7 @@ use mainspring_core::plan::{LiveJobs, ScheduleState, plan};
 use mainspring_core::schedule::ScheduleSpec;
 use mainspring_core::schedule_record::FireWrite;
 use mainspring_core::store::{ClaimRequest, Store};
+use mainspring_core::tables::{Statement, Write};
 use mainspring_core::time;
 use mainspring_core::trigger::Trigger;
 use mainspring_core::zone::Zone;
@@ -341,6 +345,7 @@ impl Seed {
         };
         self.client.enqueue_raw(later).await.expect("enqueued");
         self.alerts().await;
+        self.channels().await;
     }
 
     /// An alert that fires, and a heartbeat that waits for its first ping.
@@ -363,5 +368,60 @@ impl Seed {
         self.at(now);
         while looker.look(now).await.expect("a look") {}
         assert!(alerts::firing(&self.client).await.expect("alerts") >= 1);
+    }
+
+    /// A channel that delivers, one that does not, and what was sent by them.
+    async fn channels(&self) {
+        let to = |name: &str| Setup::Email {
+            host: "mail.example.com".into(),
+            port: 587,
+            security: Security::StartTls,
+            user: None,
+            from: "engine@example.com".into(),
+            to: vec![format!("{name}@example.com")],
+            reply_to: None,
+        };
+        let tables = self.client.tables().expect("tables");
+        for (name, state, said, channel) in [
+            (
+                "night shift",
+                "failed",
+                "error = '550 5.1.1 there is no such mailbox'",
+                "failing = 3, last_error = '550 5.1.1 there is no such mailbox', last_failed = changed",
+            ),
+            ("operations", "sent", "receipt = '250 queued as 4F1', sent = changed", "last_sent = changed"),
+        ] {
+            let (settings, timing) = (to(&name.replace(' ', ".")), Timing::default());
+            let new = NewChannel { name: name.into(), settings, timing, enabled: true, secret: None };
+            let (made, _) = notify::make(&self.client, &self.client.vault(), new).await.expect("a channel");
+            let now = self.now();
+            let notice = Notice {
+                project: self.client.project(),
+                key: format!("seed/{name}"),
+                severity: Severity::Critical,
+                state: NoticeState::Firing,
+                title: "Finance waits: 1 job in the queue finance".into(),
+                text: "Ask Mara".into(),
+                facts: vec![("queue".into(), "finance".into())],
+                path: "/queues/finance".into(),
+                at: now,
+                urgent: false,
+            };
+            // Its job is left out: nothing is to be sent when the program starts.
+            let said_once = Announcement { jobs: vec![], ..notice.announce(&[made.id]) };
+            let write = said_once.into_write(Write::new(), now, notice.project);
+            let write = write
+                .then(
+                    Statement::built(format!(
+                        "UPDATE notify_deliveries SET state = '{state}', tries = 1, {said} WHERE channel = ?1"
+                    ))
+                    .bind(made.id),
+                )
+                .then(
+                    Statement::built(format!("UPDATE notify_channels SET {channel} WHERE id = ?1"))
+                        .bind(made.id),
+                );
+            tables.write(write).await.expect("written");
+        }
     }
 }

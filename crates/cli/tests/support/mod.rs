@@ -103,13 +103,18 @@ impl Place {
     }
 
     /// Waits until `look` gives something.
-    pub fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    pub fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.until_for(Duration::from_secs(60), what, look)
+    }
+
+    /// The same with this much patience.
+    pub fn until_for<T>(&self, patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let begin = now();
         loop {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(begin.elapsed() < Duration::from_secs(60), "{what} did not come; log:\n{}", self.log());
+            assert!(begin.elapsed() < patience, "{what} did not come; log:\n{}", self.log());
             wait(Duration::from_millis(50));
         }
     }

@@ -169,7 +169,11 @@ pub const TIMING: &[Field] = &[
     field(
         "digest",
         "One message instead of many",
-        Typed::OneOf(&[("none", "no: each by itself"), ("hourly", "every full hour"), ("daily", "once a day")]),
+        Typed::OneOf(&[
+            ("none", "no: each by itself"),
+            ("hourly", "every full hour"),
+            ("daily", "once a day"),
+        ]),
         "",
         "",
     ),

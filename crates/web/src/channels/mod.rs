@@ -9,7 +9,7 @@ use crate::problem::{Problem, Result};
 use http::StatusCode;
 use jiff::Timestamp;
 use mainspring::notify::{self, Channel, NewChannel, NotifyError, Setup, Timing};
-use mainspring::secrets::Secret;
+use mainspring::secrets::{Secret, SecretError};
 use serde::{Deserialize, Serialize};
 
 /// A channel as both faces show it: never its secret.
@@ -116,6 +116,7 @@ impl From<NotifyError> for Problem {
                 problem
             }
             NotifyError::Tables(e) => e.into(),
+            NotifyError::Secret(SecretError::Invalid { text, .. }) => Problem::invalid("secret", text),
             // What is wrong with the key is for the operator; its text holds no secret.
             other => Problem::new(StatusCode::CONFLICT, code, other.to_string()),
         }

@@ -40,7 +40,7 @@ async fn ready(State(web): State<Web>) -> Result<Response> {
         Ok(Ok(_)) if *web.closing().borrow() => {
             return Err(unready(Code::CONFLICT, "the server is shutting down".into()));
         }
-        Ok(Ok(_)) => return Ok(axum::Json(json!({ "status": "ready" })).into_response()),
+        Ok(Ok(_)) => return Ok(axum::Json(well(&web).await).into_response()),
         Ok(Err(e)) => {
             tracing::warn!(error = %e, "not ready");
             e.code()
@@ -49,6 +49,28 @@ async fn ready(State(web): State<Web>) -> Result<Response> {
     };
     let title = Code::ALL.iter().find(|(c, _)| *c == code).map_or("", |(_, title)| *title);
     Err(unready(code, format!("the store does not answer: {title}")))
+}
+
+/// Ready, and how well: channels that cannot deliver are no reason to send requests elsewhere, but an
+/// outside watcher may want to know. Anybody may ask, so no names are told: the pages have them.
+async fn well(web: &Web) -> serde_json::Value {
+    let asked = tokio::time::timeout(PATIENCE, mainspring::notify::trouble(web.tables())).await;
+    let silent = match asked {
+        Ok(Ok(silent)) => silent.len(),
+        Ok(Err(e)) => {
+            tracing::warn!(error = %e, "channels cannot be looked at");
+            0
+        }
+        Err(_) => 0,
+    };
+    match silent {
+        0 => json!({ "status": "ready" }),
+        n => {
+            let many = if n == 1 { "channel does" } else { "channels do" };
+            let detail = format!("{n} {many} not deliver: see the page of channels, or mainspring health");
+            json!({ "status": "ready", "degraded": true, "silent_channels": n, "detail": detail })
+        }
+    }
 }
 
 fn unready(code: Code, why: String) -> Problem {

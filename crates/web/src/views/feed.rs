@@ -40,7 +40,9 @@ pub fn line(event: &EventView, nodes: bool) -> Line {
         "job" => format!("{} {whose}", text("kind").unwrap_or("job")),
         "queue" if whose == "*" => "all queues".into(),
         "batch" => format!("batch {}", text("name").unwrap_or(whose)),
-        "queue" | "node" | "heartbeat" | "channel" | "delivery" | "key" | "secret" | "project" => format!("{what} {whose}"),
+        "queue" | "node" | "heartbeat" | "channel" | "delivery" | "key" | "secret" | "project" => {
+            format!("{what} {whose}")
+        }
         "invitation" => format!("an invitation for {whose}"),
         "rule" => format!("alert rule {whose}"),
         "alert" => format!("alert {}", text("name").or(text("rule")).unwrap_or(whose)),

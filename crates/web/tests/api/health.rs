@@ -2,6 +2,7 @@
 
 use crate::support::World;
 use mainspring_core::job::JobState;
+use mainspring_core::tables::Statement;
 use mainspring_web::access::Right;
 use serde_json::json;
 
@@ -17,6 +18,37 @@ async fn ready_says_no_when_the_store_does_not_answer() {
     assert!(!unready.text.contains(world.dir.path().to_str().unwrap()), "{problem}");
     assert_eq!(unready.header("retry-after"), "2");
     world.get("/health/live", "").await.expect(200);
+}
+
+/// Whoever cannot be told by a channel is not told that the channel is silent: others can see it.
+#[tokio::test]
+async fn silent_channels_are_seen_by_outside_watchers_and_take_nothing_out_of_service() {
+    let world = World::still().await;
+    let key = world.key("default", &[Right::Read, Right::Change]).await;
+    let settings = json!({ "kind": "email", "host": "mail.example.com", "from": "a@example.com", "to": ["b@example.com"] });
+    for name in ["ops", "night", "off"] {
+        let channel = json!({ "name": name, "settings": settings, "enabled": name != "off" });
+        world.post("/api/v1/projects/default/channels", &key, channel).await.expect(201);
+    }
+    assert_eq!(world.get("/health/ready", "").await.expect(200), json!({ "status": "ready" }));
+    let change = |sql: &'static str| world.web.tables().write(Statement::new(sql).into());
+    change(
+        "UPDATE notify_channels SET failing = 3, last_error = 'secret.host said no' WHERE name <> 'night'",
+    )
+    .await
+    .unwrap();
+    let one = world.get("/health/ready", "").await;
+    let told = one.expect(200);
+    assert_eq!(
+        (&told["status"], &told["degraded"], &told["silent_channels"]),
+        (&json!("ready"), &json!(true), &json!(1))
+    );
+    assert!(told["detail"].as_str().unwrap().contains("1 channel does not deliver"), "{told}");
+    assert!(!one.text.contains("ops") && !one.text.contains("secret.host"), "{told}");
+    change("UPDATE notify_channels SET stopped = 'gone' WHERE name = 'night'").await.unwrap();
+    assert_eq!(world.get("/health/ready", "").await.expect(200)["silent_channels"], json!(2));
+    change("UPDATE notify_channels SET failing = 0, stopped = NULL").await.unwrap();
+    assert_eq!(world.get("/health/ready", "").await.expect(200), json!({ "status": "ready" }));
 }
 
 #[tokio::test]

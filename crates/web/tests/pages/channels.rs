@@ -31,10 +31,16 @@ async fn a_channel_is_made_tried_changed_and_deleted_by_its_pages() {
     let world = World::still().await;
     let admin = world.admin().await;
     let empty = page(&world, "/p/default/channels", &admin).await;
-    assert!(empty.contains("No channel yet") && empty.contains("href=\"/p/default/channel-form\""), "{empty}");
+    assert!(
+        empty.contains("No channel yet") && empty.contains("href=\"/p/default/channel-form\""),
+        "{empty}"
+    );
     let channel = made(&world, &admin, HOSTILE).await;
     let list = page(&world, "/p/default/channels", &admin).await;
-    assert!(list.contains("ops@example.org, night@example.org") && list.contains("Nothing sent yet"), "{list}");
+    assert!(
+        list.contains("ops@example.org, night@example.org") && list.contains("Nothing sent yet"),
+        "{list}"
+    );
     assert!(list.contains("&#60;script&#62;"), "{list}");
     // A test, and what became of it.
     let test = sent_to(&world.form(&format!("{channel}/test"), &admin, "").await).to_owned();
@@ -43,8 +49,11 @@ async fn a_channel_is_made_tried_changed_and_deleted_by_its_pages() {
     write(&world, "UPDATE notify_deliveries SET error = '451 try again later', tries = 1").await;
     assert!(page(&world, &test, &admin).await.contains("is tried again: 451 try again later"));
     write(&world, "UPDATE notify_deliveries SET state = 'failed', error = '550 no such mailbox'").await;
-    write(&world, "UPDATE notify_channels SET failing = 2, last_error = '550 no such mailbox', last_failed = 1000000")
-        .await;
+    write(
+        &world,
+        "UPDATE notify_channels SET failing = 2, last_error = '550 no such mailbox', last_failed = 1000000",
+    )
+    .await;
     let failed = page(&world, &test, &admin).await;
     assert!(failed.contains("The test failed</strong>: 550 no such mailbox"), "{failed}");
     assert!(failed.contains("The last 2 tries failed") && failed.contains("Failing"), "{failed}");
@@ -98,7 +107,8 @@ async fn each_kind_has_its_form_and_no_secret_comes_back() {
     let team = sent_to(&world.form(FORM, &admin, &slack).await).to_owned();
     let text = page(&world, &team, &admin).await;
     assert!(text.contains("kept sealed") && !text.contains("hush"), "{text}");
-    let resend = format!("kind=resend&name=mails&secret=re_hush&from=a%40example.com&to=b%40example.com&{rest}");
+    let resend =
+        format!("kind=resend&name=mails&secret=re_hushhush&from=a%40example.com&to=b%40example.com&{rest}");
     sent_to(&world.form(FORM, &admin, &resend).await);
     let discord = format!("kind=discord&name=guild&secret=https%3A%2F%2Fdiscord.example%2Fhush&{rest}");
     sent_to(&world.form(FORM, &admin, &discord).await);
@@ -128,11 +138,16 @@ async fn each_kind_has_its_form_and_no_secret_comes_back() {
         (mail("x", "").replace("digest=none", "digest=daily"), "error-digest_at"),
         (mail("team", ""), "error-name"),
         (slack.replace("name=team", "name=y").replace("https", "ftp"), "error-secret"),
+        (resend.replace("name=mails", "name=y").replace("re_hushhush", "short"), "at least 8 bytes"),
     ] {
         let refused = world.form(FORM, &admin, &fields).await;
         assert_eq!(refused.status.as_u16(), 422, "{fields}: {}", refused.text);
         let error = error.replace("error-f-", "error-");
-        assert!(refused.text.contains(&error) && !refused.text.contains("hunter2"), "{error}: {}", refused.text);
+        assert!(
+            refused.text.contains(&error) && !refused.text.contains("hunter2"),
+            "{error}: {}",
+            refused.text
+        );
         assert!(!refused.text.contains("ftp://"), "{}", refused.text);
     }
 }

@@ -127,7 +127,8 @@ pub async fn show(
     };
     let nodes = jobs::node_names(&caller).await?;
     let named = |node: &String| nodes.get(node).unwrap_or(node).clone();
-    let attempts = detail.attempts.iter().map(|a| AttemptRow::of(a, a.node.as_ref().map(named), now)).collect();
+    let attempts =
+        detail.attempts.iter().map(|a| AttemptRow::of(a, a.node.as_ref().map(named), now)).collect();
     let (bars, bars_label) = timeline(&detail, now);
     let (commands, calls) = commands(&web, &caller, &detail);
     let job = &detail.job;
