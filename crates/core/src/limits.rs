@@ -7,6 +7,9 @@ use std::time::Duration;
 
 /// Rows that one store transaction may enqueue, finish, claim or fire.
 pub const BATCH: usize = 1_000;
+/// Job numbers whose leases a store may keep together: calls side by side that end jobs of different
+/// such blocks (number divided by this) never wait for one another.
+pub const NEIGHBOURS: i64 = 128;
 /// Bytes of a job's payload (refused above).
 pub const PAYLOAD: usize = 1 << 20;
 /// Bytes of a job's output (refused above: the attempt fails as not retryable).

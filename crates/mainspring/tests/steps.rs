@@ -3,12 +3,15 @@
 
 mod common;
 
+use common::faulty::Faulty;
 use common::hand::{Hand, P, at, secs};
-use mainspring::clock::ManualClock;
+use mainspring::clock::{Clock, ManualClock};
 use mainspring::core::decide::Outcome;
 use mainspring::core::job::{AttemptOutcome, JobState as S};
 use mainspring::core::reader::Reader;
-use mainspring::step::{Promoter, Wake, Warden};
+use mainspring::core::store::{ClaimRequest, Store};
+use mainspring::engine::{Done, Ended};
+use mainspring::step::{Promoter, Step, Wake, Warden};
 use mainspring::{Json, NewJob};
 use mainspring_testkit::MemoryStore;
 use std::sync::Arc;
@@ -154,4 +157,90 @@ async fn a_job_claimed_ahead_does_not_grow_old_behind_a_long_one() {
     hand.settle(&hand.finisher).await;
     let job = hand.client.job(id).await.unwrap().job;
     assert_eq!((job.state, job.attempt, job.raised, job.deaths), (S::Available, 1, 1, 0));
+}
+
+/// Two calls side by side write what has gathered; the one whose answer was lost is said again, and
+/// the other is not.
+#[tokio::test]
+async fn much_that_ended_is_written_by_two_calls_and_only_a_lost_one_is_repeated() {
+    let store = MemoryStore::new();
+    let faulty = Faulty::new(store.clone());
+    let clock = Arc::new(ManualClock::new(at("2026-11-22T10:00:00Z")));
+    let hand = Hand::over(&store, faulty.store(), &clock, 1).await;
+    let jobs = vec![NewJob::new("work", Json::null()); 1000];
+    hand.client.enqueue_many(jobs).await.unwrap();
+    let node = hand.engine.node().unwrap();
+    let request =
+        ClaimRequest { node, limit: 1000, kinds: vec!["work".into()], queues: vec![], project: None };
+    for claimed in store.claim(clock.now(), request).await.unwrap().jobs {
+        let outcome = Outcome::Succeeded { output: None };
+        hand.engine.outbox.push(Done { attempt: Ended::Waited(Box::new(claimed)), outcome, at: clock.now() });
+    }
+    faulty.set(|f| f.lose_reply = Some(("finish", 1)));
+    assert!(hand.finisher.step(clock.now()).await.is_err(), "one answer was lost");
+    let left = hand.engine.outbox.open();
+    assert!((300..700).contains(&left), "{left} of a thousand are to be written again");
+    hand.settle(&hand.finisher).await;
+    assert_eq!((hand.engine.outbox.open(), faulty.calls("finish")), (0, 3));
+    let counts = store.counts(P).await.unwrap();
+    assert_eq!(counts.iter().map(|c| (c.2, c.3)).collect::<Vec<_>>(), [(S::Completed, 1000)]);
+    assert!(store.audit().await.unwrap().is_empty());
+}
+
+/// What a full key keeps back is not looked through while ends of this node are about to free it.
+#[tokio::test]
+async fn where_limits_keep_most_back_no_more_is_asked_for_than_has_ended() {
+    let hand = Hand::fresh("2026-11-22T10:00:00Z").await;
+    hand.client.change_queue("lane", |s| s.max_running_per_key = Some(1)).await.unwrap();
+    let keyed = NewJob { key: Some("one".into()), ..hand.client.new_job_of("work", Json::null()) };
+    hand.client.enqueue_many(vec![keyed; 30]).await.unwrap();
+    let end = |claimed| {
+        let (outcome, at) = (Outcome::Succeeded { output: None }, hand.clock.now());
+        hand.engine.outbox.push(Done { attempt: Ended::Waited(Box::new(claimed)), outcome, at });
+    };
+    let take = || {
+        let (slots, generation) = hand.engine.board.assign();
+        let mut jobs = vec![];
+        for slot in slots {
+            let mut first = true;
+            while let (mainspring::engine::NextJob::Run(job), _) =
+                hand.engine.board.next(slot, generation, first)
+            {
+                first = false;
+                jobs.push(*job);
+            }
+        }
+        jobs
+    };
+    // One of four ran: the rest is left alone while that one has not begun, and while its end is not
+    // written.
+    assert_eq!(hand.step(&hand.dispatcher).await, Wake::Again);
+    assert_eq!((hand.step(&hand.dispatcher).await, hand.engine.board.room()), (Wake::Idle, (4, 1)));
+    let first = take().remove(0);
+    end(first.clone());
+    assert_eq!((hand.step(&hand.dispatcher).await, hand.engine.board.room()), (Wake::Idle, (4, 0)));
+    hand.step(&hand.finisher).await;
+    // Another end is on its way: as many as were written go on, and a claim for more would have been
+    // told that there are more.
+    end(first);
+    assert_eq!(hand.settle(&hand.dispatcher).await, Wake::Idle);
+    assert_eq!(hand.engine.board.room(), (4, 1));
+    // Nothing is on its way: it looks as far as ever.
+    end(take().remove(0));
+    hand.settle(&hand.finisher).await;
+    assert_eq!(hand.engine.outbox.open(), 0);
+    let mut ran = 2;
+    loop {
+        hand.settle(&hand.dispatcher).await;
+        let jobs = take();
+        if jobs.is_empty() {
+            break;
+        }
+        assert_eq!(jobs.len(), 1, "one of a key at once");
+        ran += 1;
+        jobs.into_iter().for_each(end);
+        hand.settle(&hand.finisher).await;
+    }
+    assert_eq!(ran, 30);
+    assert!(hand.store.audit().await.unwrap().is_empty());
 }

@@ -1,9 +1,11 @@
 //! Group commit: calls that come while a transaction is under way gather and share the next one.
 //!
-//! One task for enqueues, one that takes every second long list of them, and one for finishes, each
-//! with its own connection, so that at most three writing transactions of the hot path are in flight. No timer: the commit before is the timer, so
-//! a lone caller waits for nothing and sixteen callers share one flush of the log. If a shared
-//! transaction is refused, each call is tried by itself: nobody pays for another's mistake.
+//! One task for enqueues, one that takes every second long list of them, one for finishes, and one for
+//! long lists of ends of every second block of jobs, each with its own connection, so that at most
+//! four writing transactions of the hot path are in flight beside the claim. No timer: the commit
+//! before is the timer, so a lone caller waits for nothing and sixteen callers share one flush of the
+//! log. If a shared transaction is refused, each call is tried by itself: nobody pays for another's
+//! mistake.
 
 use crate::Inner;
 use mainspring_core::decide::Transition;
@@ -27,6 +29,8 @@ pub(crate) struct EnqueueCall {
 pub(crate) struct FinishCall {
     pub now: i64,
     pub transitions: Vec<Transition>,
+    /// By the second connection for long lists.
+    pub beside: bool,
 }
 
 /// What a task gathers.

@@ -13,11 +13,12 @@ use crate::link::{Args, Conn, Step};
 use crate::names::RouteInfo;
 use futures_util::future::try_join3;
 use mainspring_core::job::{AttemptOutcome, JobState};
+use mainspring_core::limits;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How many job numbers share a block. The migration's text has the same number.
-const BLOCK: i64 = 128;
+const BLOCK: i64 = limits::NEIGHBOURS;
 
 /// Locked first, by a statement of its own: the next one sees what was true when it had the locks.
 const LOCK: &str = "
@@ -82,6 +83,12 @@ const MOVE: &str = take_out!(
         SELECT job, node, started_at, route, 1 FROM flat WHERE mine)
      SELECT count(*) FROM flat WHERE mine"
 );
+
+/// Whether the lane beside the first writes the end of this job: neighbours share a lane, so that two
+/// lists of ends under way do not wait for each other's bundles.
+pub(crate) fn beside(job: i64) -> bool {
+    job.div_euclid(BLOCK) % 2 != 0
+}
 
 fn blocks(jobs: &[i64]) -> Vec<i64> {
     let mut blocks: Vec<i64> = jobs.iter().map(|job| job.div_euclid(BLOCK)).collect();

@@ -239,14 +239,18 @@ impl Inner {
         by_job.sort_unstable_by_key(|t| (t.job, t.attempt));
         let now = calls.iter().map(|c| c.now).max().unwrap_or_default();
         let by_pair = AtomicBool::new(false);
-        let (applied, jobs, schedules) = transact!(&self.reach, self.lanes.finish, |conn| {
+        let (lane, shard) = match calls.first().is_some_and(|c| c.beside) {
+            true => (&self.lanes.finish_beside, self.shard(Lanes::FINISH_BESIDE)),
+            false => (&self.lanes.finish, self.shard(Lanes::FINISH)),
+        };
+        let (applied, jobs, schedules) = transact!(&self.reach, lane, |conn| {
             let Some(held) = self.let_go(conn, &by_job, by_pair.load(Ordering::Relaxed)).await? else {
                 by_pair.store(true, Ordering::Relaxed);
                 return Err(Fault::Again);
             };
             let mut fx = Effects::default();
             self.follow(conn, &list, &held, &mut fx).await?;
-            self.seal(conn, now, self.shard(Lanes::FINISH), &mut fx).await?;
+            self.seal(conn, now, shard, &mut fx).await?;
             let applied: HashSet<Token> = held.keys().copied().collect();
             Ok((applied, fx.hint_jobs, fx.hint_schedules))
         })?;

@@ -8,8 +8,8 @@
 //! brings with it, and the order in which it is written), `names` (the dictionary), `hints` (LISTEN
 //! and NOTIFY). Beside all of this: `backup`, a copy of the schema and the way back.
 //!
-//! The hot path writes batches with a handful of statements, two transactions in flight at most: one
-//! that claims, one that finishes or enqueues. Locks are taken in one order everywhere: rows of
+//! The hot path writes batches with a handful of statements, in few transactions at once: one that
+//! claims, two that finish, two that enqueue. Locks are taken in one order everywhere: rows of
 //! queues, narrow rows by job, keys, batches, schedules, figures, events; what the server refuses
 //! all the same (40001, 40P01) is run again inside.
 //!
@@ -80,6 +80,8 @@ pub struct PostgresStore {
     beside: Desk<EnqueueCall>,
     lists: AtomicUsize,
     finishes: Desk<FinishCall>,
+    /// Long lists of ends of every second block of jobs.
+    finishes_beside: Desk<FinishCall>,
 }
 
 /// Connections by what they are for.
@@ -89,6 +91,8 @@ pub(crate) struct Lanes {
     /// See [`PostgresStore::beside`].
     pub beside: Lane,
     pub finish: Lane,
+    /// See [`PostgresStore::finishes_beside`].
+    pub finish_beside: Lane,
     pub claim: Lane,
     /// People, schedules, nodes, steps, logs.
     pub control: Lane,
@@ -107,8 +111,9 @@ impl Lanes {
     pub const CLAIM: i16 = 2;
     pub const CONTROL: i16 = 3;
     pub const BESIDE: i16 = 4;
+    pub const FINISH_BESIDE: i16 = 5;
     /// Shards a process has.
-    const COUNT: i16 = 5;
+    const COUNT: i16 = 6;
     /// Numbers given to processes; more processes than that share them.
     const PROCESSES: i64 = 16;
 }
@@ -164,8 +169,9 @@ impl PostgresStore {
         let inner = Arc::new(inner);
         inner.reach.runtime.spawn(inner.clone().listen());
         let (enqueues, beside) = (Desk::open(inner.clone()), Desk::open(inner.clone()));
-        let finishes = Desk::open(inner.clone());
-        Ok(PostgresStore { inner, enqueues, beside, lists: AtomicUsize::new(0), finishes })
+        let (finishes, finishes_beside) = (Desk::open(inner.clone()), Desk::open(inner.clone()));
+        let lists = AtomicUsize::new(0);
+        Ok(PostgresStore { inner, enqueues, beside, lists, finishes, finishes_beside })
     }
 
     /// The address for people, without its password.
@@ -227,6 +233,7 @@ impl Inner {
             &lanes.enqueue,
             &lanes.beside,
             &lanes.finish,
+            &lanes.finish_beside,
             &lanes.claim,
             &lanes.control,
             &lanes.aside,

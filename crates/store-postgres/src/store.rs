@@ -1,7 +1,7 @@
 //! The traits, by delegation: which method is written in which file.
 
 use crate::actor::{EnqueueCall, FinishCall};
-use crate::{PostgresStore, finish};
+use crate::{PostgresStore, bundles, finish};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use mainspring_core::batch::{BatchRecord, NewBatch};
@@ -29,6 +29,8 @@ use std::time::Duration;
 
 /// From how many jobs on a call is a long list.
 const LIST: usize = 250;
+/// From how many ends on a call is a long list.
+const ENDS: usize = 100;
 
 #[async_trait]
 impl Store for PostgresStore {
@@ -73,7 +75,9 @@ impl Store for PostgresStore {
         if transitions.is_empty() {
             return Ok(vec![]);
         }
-        self.finishes.call(FinishCall { now: time::micros(now), transitions }).await
+        let beside = transitions.len() >= ENDS && bundles::beside(transitions[0].job.0);
+        let desk = if beside { &self.finishes_beside } else { &self.finishes };
+        desk.call(FinishCall { now: time::micros(now), transitions, beside }).await
     }
 
     async fn save_step(

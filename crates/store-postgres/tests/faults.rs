@@ -607,6 +607,43 @@ async fn leases_taken_together_are_kept_together() {
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }
 
+/// Long lists of ends of every other block are written side by side: none waits for the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_lists_of_ends_do_not_wait_for_one_another() {
+    let database = Arc::new(pg::fresh_database());
+    let store = open(&database.url()).await;
+    let node = join(&store, 1).await;
+    store.enqueue(now(), P, vec![job("work"); 512]).await.expect("enqueued");
+    let all = ClaimRequest { limit: 512, ..request(node) };
+    let claimed = store.claim(now(), all).await.expect("claimed").jobs;
+    let block = |id: i64| id / mainspring_core::limits::NEIGHBOURS;
+    let ends = |odd: bool| -> Vec<_> {
+        let of = claimed.iter().filter(|c| (block(c.facts.job.0) % 2 != 0) == odd);
+        of.map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect()
+    };
+    let (even, odd) = (ends(false), ends(true));
+    assert!(even.len() > 100 && odd.len() > 100, "{} and {}", even.len(), odd.len());
+    let other = database.clone();
+    let holds = tokio::task::spawn_blocking(move || {
+        other.sql(
+            "BEGIN; SELECT FROM mainspring.bundles WHERE block % 2 = 0 FOR UPDATE; SELECT pg_sleep(2); COMMIT",
+        )
+    });
+    until_asleep(&database).await;
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { store.finish(now(), even).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let answers = store.finish(now(), odd).await.expect("finished");
+    assert!(answers.iter().all(|a| *a == Finished::Applied));
+    assert!(!holds.is_finished() && !first.is_finished(), "it waited for the other list");
+    holds.await.expect("no panic").expect("held");
+    let answers = first.await.expect("no panic").expect("finished");
+    assert!(answers.iter().all(|a| *a == Finished::Applied));
+    assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
+}
+
 /// A job leaves its bundle while a finish waits for the bundle: it is found where it is then.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finish_finds_a_lease_that_leaves_its_bundle() {

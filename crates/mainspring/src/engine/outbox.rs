@@ -5,7 +5,7 @@ use crate::context::Context;
 use jiff::Timestamp;
 use mainspring_core::decide::Outcome;
 use mainspring_core::job::{Claimed, Facts};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -54,13 +54,15 @@ pub struct Outbox {
     held: Mutex<Vec<Done>>,
     /// Outcomes here and in the finisher's hands.
     open: AtomicUsize,
+    /// Outcomes written since the start.
+    written: AtomicU64,
     notify: Arc<Notify>,
 }
 
 impl Outbox {
     /// An empty one that wakes through `notify`.
     pub fn new(notify: Arc<Notify>) -> Outbox {
-        Outbox { held: Mutex::default(), open: AtomicUsize::new(0), notify }
+        Outbox { held: Mutex::default(), open: AtomicUsize::new(0), written: AtomicU64::new(0), notify }
     }
 
     /// Adds an outcome.
@@ -87,7 +89,14 @@ impl Outbox {
 
     /// `n` outcomes are written (or dropped for good).
     pub fn settled(&self, n: usize) {
+        // First this one: who sees nothing open sees all that was written.
+        self.written.fetch_add(n as u64, Ordering::AcqRel);
         self.open.fetch_sub(n, Ordering::AcqRel);
+    }
+
+    /// Outcomes written since the start.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
     }
 
     /// Outcomes that are not written yet.

@@ -4,6 +4,11 @@
 //! last window. On an idle queue that is nothing, so a crash strands few jobs; on a busy one it
 //! turns a thousand claims into one transaction.
 //!
+//! Where limits keep back most of what a claim looks at, looking further ahead only makes the store
+//! move jobs aside and back. Then, for a while, what is in stock is begun first, and no more is asked
+//! for than has ended meanwhile: that much the limits let go on. Nothing waits long for this: once no
+//! end of this node is on its way, the next claim looks as far as ever.
+//!
 //! When the answer to a claim is lost, jobs may be running in this living node's name that it knows
 //! nothing of, and nobody would ever take them from it. So before it claims again it looks for them
 //! and gives them back.
@@ -14,7 +19,7 @@ use jiff::Timestamp;
 use mainspring_core::error::Result;
 use mainspring_core::ids::NodeId;
 use mainspring_core::job::{Claimed, Facts, JobRecord, JobState};
-use mainspring_core::store::{ClaimRequest, JobFilter};
+use mainspring_core::store::{ClaimBatch, ClaimRequest, JobFilter};
 use mainspring_core::{limits, time};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,10 +32,14 @@ const AHEAD: usize = 2 * limits::BATCH;
 /// Outcomes waiting for the store beyond which nothing more is claimed: it must catch up first.
 const BACKLOG: usize = 4 * limits::BATCH;
 
+/// How long a claim that was mostly kept back is remembered.
+const KEPT_FOR: Duration = Duration::from_secs(1);
+
 /// See the module's text.
 pub struct Dispatcher {
     engine: Arc<Engine>,
     pace: Mutex<Pace>,
+    kept: Mutex<Option<Kept>>,
     /// The answer to a claim was lost.
     doubt: AtomicBool,
 }
@@ -41,6 +50,24 @@ struct Pace {
     since: Timestamp,
     finished: u64,
     ahead: usize,
+}
+
+/// A claim was mostly kept back by limits.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// Until when that is remembered, by the steady clock.
+    until: Timestamp,
+    /// Outcomes that were written when the last claim began.
+    written: u64,
+}
+
+/// What to do about jobs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    /// Claim so many.
+    For(usize),
+    /// Look again when no more than this many wait, or when the finisher has written.
+    Later(usize),
 }
 
 impl Pace {
@@ -65,20 +92,45 @@ impl Dispatcher {
     /// The dispatcher of a node.
     pub fn new(engine: Arc<Engine>) -> Dispatcher {
         let pace = Pace { since: Timestamp::UNIX_EPOCH, finished: 0, ahead: 0 };
-        Dispatcher { engine, pace: Mutex::new(pace), doubt: AtomicBool::new(false) }
+        let (pace, kept) = (Mutex::new(pace), Mutex::new(None));
+        Dispatcher { engine, pace, kept, doubt: AtomicBool::new(false) }
     }
 
-    /// How many to claim now, and below how many waiting ones to look again.
-    fn want(&self) -> (usize, usize) {
+    /// How many to claim now, or when to look again.
+    fn ask(&self) -> Ask {
         let (free, waiting) = self.engine.board.room();
+        let now = self.engine.steady.now();
         let ahead = {
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
-            pace.ahead(self.engine.steady.now(), self.engine.board.finished())
+            pace.ahead(now, self.engine.board.finished())
         };
-        let want = (free + ahead).saturating_sub(waiting);
+        let want = (free + ahead).saturating_sub(waiting).min(limits::BATCH);
         // Half the stock is enough to go on with: small claims would cost more than they bring.
-        let want = if waiting > ahead / 2 && free == 0 { 0 } else { want };
-        (want.min(limits::BATCH), ahead / 2)
+        if want == 0 || (waiting > ahead / 2 && free == 0) {
+            return Ask::Later(ahead / 2);
+        }
+        let kept = *self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.filter(|kept| now < kept.until) {
+            Some(_) if waiting > 0 => Ask::Later(0),
+            Some(kept) if self.engine.outbox.open() > 0 => {
+                match (self.engine.outbox.written() - kept.written) as usize {
+                    // The finisher rings when it has written some.
+                    0 => Ask::Later(Board::QUIET),
+                    ended => Ask::For(want.min(ended)),
+                }
+            }
+            _ => Ask::For(want),
+        }
+    }
+
+    /// Remembers what a claim that began with `written` outcomes written brought.
+    fn came(&self, written: u64, wanted: usize, batch: &ClaimBatch) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if batch.more && 2 * batch.jobs.len() < wanted {
+            *kept = Some(Kept { until: time::plus(self.engine.steady.now(), KEPT_FOR), written });
+        } else if let Some(kept) = &mut *kept {
+            kept.written = written;
+        }
     }
 }
 
@@ -158,11 +210,14 @@ impl Step for Dispatcher {
             // The finisher rings when it has written some.
             return Ok(Wake::Idle);
         }
-        let (want, low_water) = self.want();
-        if want == 0 {
-            engine.board.set_low_water(low_water);
-            return Ok(Wake::Idle);
-        }
+        let want = match self.ask() {
+            Ask::For(want) => want,
+            Ask::Later(low_water) => {
+                engine.board.set_low_water(low_water);
+                // Slots may have emptied the board while this was written.
+                return Ok(if matches!(self.ask(), Ask::For(_)) { Wake::Again } else { Wake::Idle });
+            }
+        };
         engine.board.set_low_water(Board::QUIET);
         if self.doubt.load(Ordering::SeqCst) {
             self.give_back_unknown(node).await?;
@@ -175,11 +230,13 @@ impl Step for Dispatcher {
             queues: engine.settings.queues.clone(),
             project: None,
         };
+        let written = engine.outbox.written();
         // Set before the answer is known: the call may end here (an abort) as well as fail.
         self.doubt.store(true, Ordering::SeqCst);
         let batch = engine.store().claim(now, request).await?;
         self.doubt.store(false, Ordering::SeqCst);
         let got = batch.jobs.len();
+        self.came(written, want, &batch);
         if engine.node() != Some(node) {
             // The store forgot this node while it asked; what it was given belongs to a dead one.
             return Ok(Wake::Again);
@@ -194,10 +251,7 @@ impl Step for Dispatcher {
             engine.watch(time::plus(steady, warden::PATIENCE));
         }
         if got >= want || batch.more {
-            let (want, low_water) = self.want();
-            engine.board.set_low_water(low_water);
-            // Slots may have emptied the board while this was written.
-            return Ok(if want > 0 { Wake::Again } else { Wake::Idle });
+            return Ok(Wake::Again);
         }
         Ok(batch.wake_at.filter(|at| *at > now).map_or(Wake::Idle, Wake::At))
     }

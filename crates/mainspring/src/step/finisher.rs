@@ -1,6 +1,7 @@
 //! Writes how attempts ended: takes what has gathered, asks `decide` what follows, and hands it to
 //! the store in one transaction. The previous commit is the timer: while one batch is written the
-//! next gathers.
+//! next gathers. Much that has gathered becomes two calls side by side, parted so that a store that
+//! keeps neighbours together never has one of them wait for the other.
 //!
 //! An outcome is never given up while the store may come back: handlers' results outlive an outage.
 //! A result that the store refuses (a value it cannot keep) becomes a failure with that reason, so
@@ -8,6 +9,7 @@
 
 use super::{Step, Wake};
 use crate::engine::{Done, Ended, Engine, NodeEvent};
+use futures_util::future::join;
 use jiff::Timestamp;
 use mainspring_core::StoreError;
 use mainspring_core::decide::{Next, Outcome, Transition, decide};
@@ -17,6 +19,10 @@ use mainspring_core::store::Finished;
 use mainspring_core::{limits, time};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// From how many outcomes on two transactions are better than one: below, the second costs more than
+/// the first one's waits leave unused.
+const MANY: usize = 400;
 
 /// See the module's text.
 pub struct Finisher {
@@ -52,6 +58,9 @@ impl Finisher {
 
     /// Writes one batch. A refusal of the whole is looked into row by row.
     async fn write(&self, now: Timestamp, batch: &mut [(Done, Transition)]) -> Result<Vec<Finished>> {
+        if batch.is_empty() {
+            return Ok(vec![]);
+        }
         let all = batch.iter().map(|(_, t)| t.clone()).collect();
         match self.engine.store().finish(now, all).await {
             Err(e) if !e.is_transient() => {
@@ -79,6 +88,22 @@ impl Finisher {
             }
             answer => answer.map(first),
         }
+    }
+
+    /// Lets go of outcomes that are written. Tells whether some job is to wait.
+    fn settle(&self, written: Vec<((Done, Transition), Finished)>) -> bool {
+        self.engine.let_go(written.iter().map(|((_, t), _)| (t.job, t.attempt)));
+        let n = written.len();
+        let mut waits = false;
+        for ((done, transition), finished) in written {
+            waits |= matches!(transition.next, Next::Wait { .. });
+            self.tell(&done, &transition, finished);
+            if let Ended::Ran(cx) = &done.attempt {
+                self.engine.services.inbox.forget_progress(cx.job_id(), cx.attempt());
+            }
+        }
+        self.engine.outbox.settled(n);
+        waits
     }
 
     fn tell(&self, done: &Done, t: &Transition, finished: Finished) {
@@ -111,6 +136,25 @@ impl Finisher {
     }
 }
 
+/// How many outcomes are written now, and how many of those by the first of two calls. They are put in
+/// that order; within each call they stay in the order in which they ended.
+fn part(held: &mut VecDeque<(Done, Transition)>) -> (usize, usize) {
+    if held.len() < MANY {
+        return (held.len(), held.len());
+    }
+    let odd = |t: &Transition| t.job.0.div_euclid(limits::NEIGHBOURS) % 2 != 0;
+    let mut calls = [0, 0];
+    let n = held.iter().take_while(|(_, t)| {
+        let call = &mut calls[usize::from(odd(t))];
+        *call += 1;
+        *call <= limits::BATCH
+    });
+    let n = n.count();
+    let list = &mut held.make_contiguous()[..n];
+    list.sort_by_key(|(_, t)| odd(t));
+    (n, list.partition_point(|(_, t)| !odd(t)))
+}
+
 impl Step for Finisher {
     const NAME: &'static str = "finisher";
 
@@ -120,29 +164,27 @@ impl Step for Finisher {
         if held.is_empty() {
             return Ok(Wake::Idle);
         }
-        let n = held.len().min(limits::BATCH);
-        let written = self.write(now, &mut held.make_contiguous()[..n]).await;
-        let answers = match written {
-            Ok(answers) => answers,
-            Err(e) => {
-                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(e.clone());
-                return Err(e);
-            }
-        };
-        self.engine.let_go(held.iter().take(n).map(|(_, t)| (t.job, t.attempt)));
+        let (n, first) = part(&mut held);
+        // They stay held while they are written: this step may be abandoned.
+        let (one, two) = held.make_contiguous()[..n].split_at_mut(first);
+        let (one, two) = join(self.write(now, one), self.write(now, two)).await;
+        let mut failed = None;
         let mut waits = false;
-        for ((done, transition), finished) in held.drain(..n).zip(answers) {
-            waits |= matches!(transition.next, Next::Wait { .. });
-            self.tell(&done, &transition, finished);
-            if let Ended::Ran(cx) = &done.attempt {
-                self.engine.services.inbox.forget_progress(cx.job_id(), cx.attempt());
+        // From behind, so that the places before stay what they are.
+        for (range, answers) in [(first..n, two), (0..first, one)] {
+            match answers {
+                Ok(answers) => waits |= self.settle(held.drain(range).zip(answers).collect()),
+                Err(e) => failed = Some(e),
             }
         }
-        self.engine.outbox.settled(n);
         // An end may have freed a limit or a key; a retry may be due before the promoter looks.
         self.engine.signals.dispatch.notify_one();
         if waits {
             self.engine.signals.promote.notify_one();
+        }
+        if let Some(e) = failed {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(e.clone());
+            return Err(e);
         }
         // Another batch may have gathered whose ring fell into this step.
         Ok(Wake::Again)

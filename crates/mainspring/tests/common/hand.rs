@@ -8,6 +8,7 @@ use mainspring::core::ids::ProjectId;
 use mainspring::core::job::{Claimed, JobState};
 use mainspring::core::reader::Reader;
 use mainspring::core::schedule_record::FireOutcome;
+use mainspring::core::store::Store;
 use mainspring::engine::{Done, Ended, Engine, NextJob, Settings};
 use mainspring::step::{Dispatcher, Finisher, Heartbeat, Promoter, Reaper, Scheduler, Step, Wake};
 use mainspring::{Client, KindSpec, Registry};
@@ -39,12 +40,22 @@ pub struct Hand {
 
 impl Hand {
     pub async fn new(store: &MemoryStore, clock: &Arc<ManualClock>, seed: u64) -> Hand {
+        Hand::over(store, Arc::new(store.clone()), clock, seed).await
+    }
+
+    /// A node that sees the store through `door`.
+    pub async fn over(
+        store: &MemoryStore,
+        door: Arc<dyn Store>,
+        clock: &Arc<ManualClock>,
+        seed: u64,
+    ) -> Hand {
         let registry = Arc::new(
             Registry::new()
                 .function("work", KindSpec::default().queue("lane"), |_| async { Ok(None) })
                 .function("other", KindSpec::default(), |_| async { Ok(None) }),
         );
-        let services = Services::new(Arc::new(store.clone()), registry.clone(), clock.clone());
+        let services = Services::new(door, registry.clone(), clock.clone());
         let settings = Settings { slots: 4, tz_version: "2026b".into(), ..Settings::default() };
         let engine = Engine::new(services, clock.clone(), Arc::new(Seeded::new(seed)), settings);
         let client = Client::new(Arc::new(store.clone())).with_registry(registry).with_clock(clock.clone());
