@@ -53,7 +53,7 @@ macro_rules! columns {
     () => {
         "ord, route, coalesce(attempt, 0) + 1 AS nth, key_id, id, max_attempts, raised, deaths, backoff,
          fail_timeouts, payload, timeout, key, batch, schedule, scheduled_for, created_at, run_at, cancel, origin,
-         coalesce(attempt, 0) = 0 AND cancel IS NULL AND key_id IS NULL AND schedule IS NULL
+         coalesce(attempt, 0) = 0 AND cancel IS NULL AND schedule IS NULL
              AND (batch IS NULL OR origin = 4) AS alike"
     };
 }
@@ -64,7 +64,7 @@ macro_rules! columns {
 /// Where the numbers are close together, as those of jobs enqueued together are, the index is walked
 /// once from the lowest to the highest instead of once for each.
 macro_rules! take_sql {
-    ($found:literal) => {
+    ($found:literal, $single:literal, $keyed:literal) => {
         concat!(
             "WITH found AS MATERIALIZED (",
             $found,
@@ -83,12 +83,15 @@ macro_rules! take_sql {
              single AS (
                 INSERT INTO running (job, node, started_at, route, attempt, cancel, key_id, batch, schedule)
                 SELECT id, $1::bigint, $2::bigint, route, nth, cancel, key_id, CASE WHEN origin <> 4 THEN batch END, schedule
-                FROM got WHERE NOT alike),
+                FROM got WHERE ",
+            $single,
+            "),
              bundled AS (
                 INSERT INTO bundles (block, first, node, started_at, route, jobs)
                 SELECT id / 128, min(id), $1::bigint, $2::bigint, route, array_agg(id)
-                FROM got WHERE alike GROUP BY route, id / 128),
-             moved AS (
+                FROM got WHERE alike AND key_id IS NULL GROUP BY route, id / 128),",
+            $keyed,
+            "moved AS (
                 INSERT INTO counters (route, state, shard, n)
                 SELECT g.route, v.state, $3::smallint, v.sign * g.n
                 FROM (SELECT route, count(*) AS n FROM got GROUP BY route) g
@@ -108,7 +111,9 @@ const TAKE: &str = take_sql!(
      CROSS JOIN LATERAL (
         SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
         ORDER BY ord, job LIMIT u.n
-        FOR UPDATE SKIP LOCKED) x"
+        FOR UPDATE SKIP LOCKED) x",
+    "NOT alike OR key_id IS NOT NULL",
+    ""
 );
 
 /// The first of each route, for the one claim that may do so: the others pass over what it deletes.
@@ -118,15 +123,22 @@ const TAKE_FIRST: &str = take_sql!(
     "SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, n, floor)
      CROSS JOIN LATERAL (
         SELECT ctid AS at FROM ready WHERE route = u.route AND ord >= u.floor
-        ORDER BY ord, job LIMIT u.n) x"
+        ORDER BY ord, job LIMIT u.n) x",
+    "NOT alike OR key_id IS NOT NULL",
+    ""
 );
 
-/// These very jobs.
+/// These very jobs. Not locked before they are deleted, either: the caller looks whether all were there.
 pub(crate) const TAKE_THESE: &str = take_sql!(
     "SELECT x.at FROM unnest($4::integer[], $5::bigint[], $6::bigint[]) u(route, ord, job)
      CROSS JOIN LATERAL (
         SELECT ctid AS at FROM ready WHERE route = u.route AND ord = u.ord AND job = u.job
-        OFFSET 0 FOR UPDATE) x"
+        OFFSET 0) x",
+    "NOT alike",
+    "keyed AS (
+        INSERT INTO bundles (block, first, node, started_at, route, jobs, keys)
+        SELECT id / 128, min(id), $1::bigint, $2::bigint, route, array_agg(id), array_agg(key_id)
+        FROM got WHERE alike AND key_id IS NOT NULL GROUP BY route, id / 128, id / 64),"
 );
 
 const DUE: &str = "

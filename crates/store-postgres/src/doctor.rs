@@ -62,7 +62,7 @@ const DIFFERENCES: &[&str] = &[
      FROM scheduled s JOIN jobs j ON j.id = s.job WHERE j.run_at <> s.run_at",
     "SELECT 'running of key ' || q.name || '/' || k.key, k.running::bigint, coalesce(r.n, 0)
      FROM keys k JOIN queues q ON q.id = k.queue_id
-     LEFT JOIN (SELECT key_id, count(*) AS n FROM running WHERE key_id IS NOT NULL GROUP BY key_id) r
+     LEFT JOIN (SELECT key_id, count(*) AS n FROM leases WHERE key_id IS NOT NULL GROUP BY key_id) r
         ON r.key_id = k.id
      WHERE k.running <> coalesce(r.n, 0) ORDER BY k.id LIMIT 100",
     "SELECT 'pending in batch ' || b.id, b.total - b.succeeded - b.partial - b.failed - b.cancelled,

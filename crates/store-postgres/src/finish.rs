@@ -170,8 +170,14 @@ pub(crate) struct Held {
 
 impl Held {
     /// What is known of an attempt whose lease was in a bundle.
-    pub fn bundled(node: i64, started_at: i64, route: Arc<RouteInfo>, told: bool) -> Held {
-        Held { node, started_at, route, key_id: None, batch: None, schedule: None, cancel: None, told }
+    pub fn bundled(
+        node: i64,
+        started_at: i64,
+        route: Arc<RouteInfo>,
+        key_id: Option<i64>,
+        told: bool,
+    ) -> Held {
+        Held { node, started_at, route, key_id, batch: None, schedule: None, cancel: None, told }
     }
 }
 
@@ -278,10 +284,12 @@ impl Inner {
     ) -> Step<Option<HashMap<Token, Held>>> {
         let mut firsts: Vec<&Transition> = list.iter().copied().filter(|t| t.attempt == 1).collect();
         firsts.dedup_by_key(|t| t.job);
-        let jobs: Vec<i64> = firsts.iter().map(|t| t.job.0).collect();
-        let ends: Vec<i64> = firsts.iter().map(|t| time::micros(t.finished_at)).collect();
-        let plain = firsts.iter().all(|t| is_plain(t));
-        let bundled = self.take_bundled(conn, &jobs, &ends, plain).await?;
+        let firsts = bundles::Firsts {
+            jobs: firsts.iter().map(|t| t.job.0).collect(),
+            ends: firsts.iter().map(|t| time::micros(t.finished_at)).collect(),
+            plain: firsts.iter().all(|t| is_plain(t)),
+        };
+        let bundled = self.take_bundled(conn, &firsts).await?;
         let mut held: HashMap<Token, Held> =
             bundled.into_iter().map(|(job, lease)| ((job, 1), lease)).collect();
         let rest: Vec<&Transition> =

@@ -10,6 +10,7 @@ use mainspring_core::error::Result;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_engine", include_str!("../migrations/0001_engine.sql")),
     ("0002_bundles", include_str!("../migrations/0002_bundles.sql")),
+    ("0003_keyed_bundles", include_str!("../migrations/0003_keyed_bundles.sql")),
 ];
 
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): tells an altered text, not an attacker's.
