@@ -8,11 +8,10 @@ mod common;
 
 use common::{P, job, join, now, open, request, until};
 use mainspring_core::decide::{Outcome, decide};
-use mainspring_core::job::{JobState, NewJob, Unique, UniqueStates};
-use mainspring_core::node::NodeInfo;
+use mainspring_core::job::{JobState, Unique, UniqueStates};
 use mainspring_core::reader::Reader;
 use mainspring_core::store::{ClaimRequest, Finished, Hint, JobFilter, Store};
-use mainspring_core::{JobId, Json, NodeId, ProjectId, StoreError};
+use mainspring_core::{JobId, StoreError};
 use mainspring_store_postgres::{Options, PostgresStore};
 use mainspring_testkit::pg::{self, Database, PrivateCluster};
 use std::sync::Arc;
