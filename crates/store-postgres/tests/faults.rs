@@ -137,7 +137,7 @@ async fn four_that_start_at_once_migrate_once() {
     for start in starts {
         start.await.expect("a task").expect("a store");
     }
-    assert_eq!(database.sql("SELECT count(*) FROM mainspring.mainspring_migrations").unwrap().trim(), "2");
+    assert_eq!(database.sql("SELECT count(*) FROM mainspring.mainspring_migrations").unwrap().trim(), "3");
 }
 
 #[tokio::test]
@@ -159,9 +159,9 @@ async fn a_schema_of_another_program_or_of_a_newer_one_is_refused_and_left_alone
 
     let newer = pg::fresh_database();
     open(&newer.url()).await.close().await;
-    newer.sql("INSERT INTO mainspring.mainspring_migrations VALUES (3, '0003_future', 7)").unwrap();
+    newer.sql("INSERT INTO mainspring.mainspring_migrations VALUES (4, '0004_future', 7)").unwrap();
     let error = refused(&newer).await;
-    assert!(matches!(&error, StoreError::Schema(text) if text.contains("0003_future")), "{error}");
+    assert!(matches!(&error, StoreError::Schema(text) if text.contains("0004_future")), "{error}");
 
     let altered = pg::fresh_database();
     open(&altered.url()).await.close().await;
