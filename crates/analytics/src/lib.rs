@@ -7,8 +7,8 @@
 //! source of its method and publishes its constants, so that whoever doubts a figure can redo it by hand.
 //!
 //! Read by need: [`health`] (over [`score`] over [`piecewise`]), [`robust`], [`intervals`],
-//! [`velocity`], [`sla`], [`dora`], [`money`] for engineering; [`changes`] and
-//! [`grounding`] for content.
+//! [`velocity`], [`sla`], [`dora`], [`money`] for engineering; [`changes`],
+//! [`writer`] and [`grounding`] for content.
 
 pub mod changes;
 pub mod dora;
@@ -21,3 +21,4 @@ pub mod robust;
 pub mod score;
 pub mod sla;
 pub mod velocity;
+pub mod writer;
