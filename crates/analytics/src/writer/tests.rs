@@ -165,7 +165,7 @@ fn titles() -> impl Strategy<Value = Vec<(u64, String, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn no_form_names_an_id_outside_of_the_window(titles in titles()) {
