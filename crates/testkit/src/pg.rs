@@ -135,6 +135,32 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Writes every statement of sessions that begin from now on into the server's log.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses.
+    pub fn log_statements(&self) {
+        let on = format!("ALTER DATABASE {} SET log_statement = 'all'", self.name);
+        self.sql(&on).unwrap_or_else(|text| panic!("{text}"));
+    }
+
+    /// The first lines of the statements that the server's log holds of this database, in order.
+    ///
+    /// # Panics
+    ///
+    /// When the log cannot be read.
+    pub fn statements(&self) -> Vec<String> {
+        let log = std::fs::read(self.server.home.join("log")).expect("the server's log");
+        let log = String::from_utf8_lossy(&log);
+        let own = format!("] {} LOG:  ", self.name);
+        let said = log.lines().filter_map(|line| line.split_once(&own).map(|(_, text)| text));
+        let told = said.filter(|text| text.starts_with("execute ") || text.starts_with("statement: "));
+        told.map(str::to_owned).collect()
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // Best effort and not waited for: dropping costs a checkpoint, and the watcher removes the

@@ -24,7 +24,7 @@ mod rule;
 mod target;
 
 pub use judge::{Change, RuleState, SubjectState, judge};
-pub use reading::{FAMILIES, Past, Point, Reading, Window, family, read, windows};
+pub use reading::{FAMILIES, Past, Point, Reading, Window, family, read, running_family, windows};
 pub use replay::{Episode, History, replay};
 pub use rule::{Condition, Rule};
 pub use target::{Over, Target};

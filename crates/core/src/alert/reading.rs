@@ -10,6 +10,7 @@ use crate::tally::{bucket, bucket_top, counts_for_health};
 use crate::{limits, time};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The series the engine keeps, by what stands before the colon:
 ///
@@ -20,9 +21,20 @@ use std::collections::BTreeMap;
 /// | `schedule.late` | since when the schedule is late, in seconds since the epoch; 0 when it is not |
 /// | `node.lost` | 1 while a node of this name is lost, else 0 |
 /// | `heartbeat.due` | until when the next ping must come, in seconds since the epoch |
+/// | `running.schedule`, `.kind`, `.queue`, `.all` | since when the longest open attempt runs, in seconds since the epoch; 0 when none runs for long |
 /// | `metric` | what a pack measured |
-pub const FAMILIES: &[&str] =
-    &["queue.waiting", "queue.oldest", "schedule.late", "node.lost", "heartbeat.due", "metric"];
+pub const FAMILIES: &[&str] = &[
+    "queue.waiting",
+    "queue.oldest",
+    "schedule.late",
+    "node.lost",
+    "heartbeat.due",
+    "running.schedule",
+    "running.kind",
+    "running.queue",
+    "running.all",
+    "metric",
+];
 
 /// Attempts of a stretch of whole minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,8 +108,19 @@ pub fn family(condition: &Condition) -> Option<&'static str> {
         Condition::Backlog { .. } => "queue.waiting",
         Condition::NodeLost { .. } => "node.lost",
         Condition::Metric { .. } => "metric",
+        Condition::Slow { of, .. } | Condition::Unusual { of, .. } => running_family(of.over),
         _ => return None,
     })
+}
+
+/// The family of the open attempts of each.
+pub fn running_family(over: Over) -> &'static str {
+    match over {
+        Over::Schedules => "running.schedule",
+        Over::Kinds => "running.kind",
+        Over::Queues => "running.queue",
+        Over::Everything => "running.all",
+    }
 }
 
 /// What the rule sees at `look`, a minute since the epoch: all that was complete by its beginning.
@@ -113,24 +136,28 @@ pub fn read(rule: &Rule, past: &impl Past, state: &RuleState, look: i64) -> Vec<
         }
         (Condition::Slow { of, longer_than }, [now]) => {
             let limit = bucket(*longer_than);
-            slowest(of, &past.attempts(*now))
-                .into_iter()
-                .map(|(subject, b)| Reading {
-                    subject,
-                    value: bucket_top(b).as_secs_f64(),
-                    breached: b > limit,
-                })
-                .collect()
+            let ended = slowest(of, &past.attempts(*now)).into_iter().map(|(subject, b)| Reading {
+                subject,
+                value: bucket_top(b).as_secs_f64(),
+                breached: b > limit,
+            });
+            let open = running(of, past, look).into_iter().filter(|(_, runs)| runs > longer_than);
+            let open =
+                open.map(|(subject, runs)| Reading { subject, value: runs.as_secs_f64(), breached: true });
+            worst(ended, open)
         }
         (Condition::Unusual { of, deviations, at_least, ignore_below, .. }, [now, usual]) => {
-            // A baseline is only worth its price when something ended.
+            // A baseline is only worth its price when something ended, or runs for long.
             let slowest = slowest(of, &past.attempts(*now));
-            match slowest.is_empty() {
+            let open = running(of, past, look);
+            match slowest.is_empty() && open.is_empty() {
                 true => vec![],
                 false => {
                     let before = baselines(&past.attempts(*usual), *at_least);
                     let short = bucket(*ignore_below);
-                    unusual(slowest, &before, *deviations, short)
+                    let open = open.into_iter().map(|(subject, runs)| (subject, bucket(runs))).collect();
+                    let open = unusual(open, &before, *deviations, short).into_iter().filter(|r| r.breached);
+                    worst(unusual(slowest, &before, *deviations, short).into_iter(), open)
                 }
             }
         }
@@ -177,6 +204,28 @@ fn rates(of: &Target, rows: Vec<RollupRow>, above: f64, at_least: u64) -> Vec<Re
         Reading { subject: subject.to_owned(), value, breached: all >= at_least && value > above }
     };
     sums.into_iter().map(reading).collect()
+}
+
+/// How long the longest open attempt of each runs. That one is not slow yet says nothing: it may become
+/// so, and nobody is well because of it.
+fn running(of: &Target, past: &impl Past, look: i64) -> BTreeMap<String, Duration> {
+    let at = time::from_micros(look * time::MINUTE);
+    let points = past.points(running_family(of.over), at).into_iter();
+    let open = points.filter(|(name, point)| point.value > 0.0 && of.is(name));
+    let runs = |since: f64| time::since(time::from_micros(since as i64 * time::SECOND), at);
+    open.map(|(name, point)| (name, runs(point.value))).collect()
+}
+
+/// What ended and what is open, the worse of each subject.
+fn worst(ended: impl Iterator<Item = Reading>, open: impl Iterator<Item = Reading>) -> Vec<Reading> {
+    let mut found: BTreeMap<String, Reading> = ended.map(|r| (r.subject.clone(), r)).collect();
+    for reading in open {
+        match found.get(&reading.subject) {
+            Some(known) if known.breached && known.value >= reading.value => {}
+            _ => drop(found.insert(reading.subject.clone(), reading)),
+        }
+    }
+    found.into_values().collect()
 }
 
 /// The bucket of the slowest attempt of each.

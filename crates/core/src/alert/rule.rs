@@ -31,7 +31,8 @@ pub enum Condition {
         #[serde(default = "twenty")]
         at_least: u64,
     },
-    /// An attempt took longer than a limit (read from a histogram, at most a quarter off).
+    /// An attempt took longer than a limit (read from a histogram, at most a quarter off), or runs for
+    /// longer already.
     Slow {
         /// Of whom.
         of: Target,
@@ -40,7 +41,8 @@ pub enum Condition {
         longer_than: Duration,
     },
     /// An attempt took longer than what is usual for its like: so many robust deviations (median and
-    /// median absolute deviation of the logarithm) above the median of what succeeded before.
+    /// median absolute deviation of the logarithm) above the median of what succeeded before; also while
+    /// it runs.
     Unusual {
         /// Of whom.
         of: Target,

@@ -61,7 +61,10 @@ pub async fn backtest(client: &Client, rule: &Rule, period: Duration) -> Result<
         // A value may hold since long before; points are kept for 35 days.
         let from = time::minus(now, Duration::from_secs(36 * 86_400) + period);
         let all = series::since(&*tables(client)?, client.project(), family, from).await.map_err(refused)?;
-        series_since = all.iter().filter_map(|(_, points)| Some(points.first()?.at)).min();
+        // A rule about attempts that sees open ones too is not about what is recorded alone.
+        if windows(rule, first).is_empty() {
+            series_since = all.iter().filter_map(|(_, points)| Some(points.first()?.at)).min();
+        }
         for (name, points) in all {
             past = past.series_of(family, &name, points);
         }

@@ -111,7 +111,8 @@ pub(super) fn open(project: ProjectId, alert: &AlertRecord) -> Statement {
     .bind(alert.fired_at)
 }
 
-/// The statements that end an alert by itself: its log first, while it is still open.
+/// The statements that end an alert by itself: its log first, while it is still open. Should somebody
+/// have closed it meanwhile, nothing is written.
 pub(super) fn recovered(project: ProjectId, rule: i64, subject: &str, at: Timestamp) -> [Statement; 2] {
     let log = Statement::new(
         "INSERT INTO alerts_log (alert, project, at, what)
@@ -122,7 +123,18 @@ pub(super) fn recovered(project: ProjectId, rule: i64, subject: &str, at: Timest
         "UPDATE alerts_alerts SET ended_at = ?4
          WHERE project = ?1 AND rule = ?2 AND subject = ?3 AND ended_at IS NULL",
     );
-    [log, end].map(|s| s.bind(project).bind(rule).bind(subject).bind(at))
+    [log, end].map(|s| s.bind(project).bind(rule).bind(subject).bind(at).expect_rows(1))
+}
+
+/// Alerts that are over are kept this long.
+pub(super) const KEPT: Duration = Duration::from_secs(90 * 86_400);
+
+/// Lets go what is over for longer than [`KEPT`], with its log, the oldest first, in a bounded step.
+pub(super) fn sweep(now: Timestamp) -> [Statement; 2] {
+    let old = "SELECT uid FROM alerts_alerts WHERE ended_at < ?1 ORDER BY ended_at, uid LIMIT 500";
+    let log = format!("DELETE FROM alerts_log WHERE alert IN ({old})");
+    let alerts = format!("DELETE FROM alerts_alerts WHERE uid IN ({old})");
+    [log, alerts].map(|sql| Statement::built(sql).bind(time::minus(now, KEPT)))
 }
 
 /// Ends all open alerts of a rule for a reason.
@@ -188,7 +200,7 @@ pub async fn snooze(client: &Client, uid: &str, until: Option<Timestamp>, note: 
 }
 
 /// Ends it by hand: what it was about is not coming back. Should it still be breached, it stays
-/// silent until it has recovered once.
+/// silent until it has recovered once, and nobody is told of that recovery.
 pub async fn close(client: &Client, uid: &str, note: Option<&str>) -> Result<()> {
     let change = Statement::new(
         "UPDATE alerts_alerts SET ended_at = ?3, ended_why = 'closed by hand'

@@ -4,10 +4,10 @@
 use super::series::name;
 use crate::client::Result;
 use jiff::Timestamp;
-use mainspring_core::alert::{Over, Past, Point, Window};
+use mainspring_core::alert::{Over, Past, Point, Window, running_family};
 use mainspring_core::event::Event;
 use mainspring_core::ids::{ProjectId, ScheduleId};
-use mainspring_core::job::{JobState, Origin};
+use mainspring_core::job::{JobRecord, JobState, Origin};
 use mainspring_core::queue::ALL_QUEUES;
 use mainspring_core::reader::{GroupBy, Reader, RollupRow};
 use mainspring_core::store::JobFilter;
@@ -19,6 +19,8 @@ use std::time::Duration;
 /// A schedule whose job is due this long and has not started is late; what is nearer is the usual way
 /// of a job.
 const LATE: Duration = Duration::from_secs(60);
+/// An attempt that runs for longer than this is sampled; shorter ones are seen when they end.
+const RUNS: Duration = Duration::from_secs(10);
 /// A lost node that did not come back is forgotten after this: it was taken away.
 const FORGET: Duration = Duration::from_secs(86_400);
 /// Pages of events that one look reads; a longer tail takes several looks.
@@ -58,6 +60,20 @@ impl Names {
         }
         let named = rows.into_iter().filter_map(|row| Some(RollupRow { name: known(&row)?, ..row }));
         Ok(named.collect())
+    }
+
+    /// The name of a schedule, unless it is gone.
+    async fn of(
+        &self,
+        reader: &dyn Reader,
+        project: ProjectId,
+        id: ScheduleId,
+    ) -> Result<Option<String>, StoreError> {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(project, id.0)).cloned();
+        if known().is_none() {
+            self.read(reader, project).await?;
+        }
+        Ok(known())
     }
 
     async fn read(&self, reader: &dyn Reader, project: ProjectId) -> Result<(), StoreError> {
@@ -156,6 +172,8 @@ pub(super) struct Sampler<'a> {
     pub(super) at: Timestamp,
     /// The families that rules ask for.
     pub(super) families: &'a BTreeSet<&'static str>,
+    /// Names of schedules.
+    pub(super) names: &'a Names,
 }
 
 impl Sampler<'_> {
@@ -174,6 +192,7 @@ impl Sampler<'_> {
         if self.wants(&["queue.waiting", "queue.oldest", "schedule.late"]) {
             oldest = self.queues(seen, &mut samples).await?;
         }
+        self.running(seen, &mut samples).await?;
         let (events, cursor) = self.events(cursor).await?;
         if self.wants(&["schedule.late"]) {
             self.late(seen, &events, oldest, &mut samples).await?;
@@ -210,6 +229,38 @@ impl Sampler<'_> {
             }
         }
         Ok(oldest)
+    }
+
+    /// Since when the longest attempt of each runs, where that is long.
+    async fn running(&self, seen: &Seen, samples: &mut BTreeMap<String, f64>) -> Result<(), StoreError> {
+        let all = [Over::Schedules, Over::Kinds, Over::Queues, Over::Everything];
+        let wanted: Vec<Over> = all.into_iter().filter(|over| self.wants(&[running_family(*over)])).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for family in wanted.iter().map(|over| running_family(*over)) {
+            samples.extend(seen.of(family).map(|(whom, _)| (name(family, whom), 0.0)));
+        }
+        let since = |job: &JobRecord| job.started_at.filter(|at| *at <= time::minus(self.at, RUNS));
+        // The longest come first, so the first of each is the one.
+        for job in self.reader.running(self.project, limits::PAGE as u32).await? {
+            let Some(since) = since(&job) else { continue };
+            for over in &wanted {
+                let whom = match (over, job.schedule) {
+                    (Over::Schedules, Some(id)) => self.names.of(self.reader, self.project, id).await?,
+                    (Over::Schedules, None) => None,
+                    (Over::Kinds, _) => Some(job.kind.to_string()),
+                    (Over::Queues, _) => Some(job.queue.to_string()),
+                    (Over::Everything, _) => Some(String::new()),
+                };
+                let Some(whom) = whom else { continue };
+                let known = samples.entry(name(running_family(*over), &whom)).or_default();
+                if *known == 0.0 {
+                    *known = instant(since);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Events since the last look, up to this one; those of the first project too, which tells of
@@ -302,14 +353,9 @@ impl Sampler<'_> {
             }
         }
         let mut named = BTreeMap::new();
-        if !found.is_empty() {
-            let names = Names::default();
-            names.read(self.reader, self.project).await?;
-            let names = names.0.lock().unwrap_or_else(PoisonError::into_inner);
-            for (id, since) in found {
-                if let Some(name) = names.get(&(self.project, id.0)) {
-                    named.insert(name.clone(), since);
-                }
+        for (id, since) in found {
+            if let Some(name) = self.names.of(self.reader, self.project, id).await? {
+                named.insert(name, since);
             }
         }
         Ok(named)

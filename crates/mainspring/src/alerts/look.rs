@@ -32,6 +32,8 @@ const BACK: i64 = 60;
 const STATEMENTS: usize = limits::TABLE_STATEMENTS - 5;
 /// Minutes between two looks for new projects.
 const SEED: i64 = 5;
+/// Minutes between two sweeps of alerts that are long over.
+const SWEEP: i64 = 5;
 
 /// Looks at all projects.
 pub struct Looker {
@@ -106,6 +108,15 @@ impl Looker {
         Ok(rows.into_typed::<RuleRow>().map_err(refused)?.into_iter().map(RuleRow::record).collect())
     }
 
+    /// About whom alerts of a rule are open. Those that somebody closed by hand are not.
+    async fn open(&self, project: ProjectId, rule: i64) -> Result<BTreeSet<String>> {
+        let all = Statement::new(
+            "SELECT subject FROM alerts_alerts WHERE rule = ?2 AND project = ?1 AND ended_at IS NULL LIMIT 1000",
+        );
+        let rows = self.tables.read(all.bind(project).bind(rule)).await.map_err(refused)?;
+        Ok(rows.into_typed::<String>().map_err(refused)?.into_iter().collect())
+    }
+
     /// One look at one project; whether all its rules are judged.
     async fn judge(&self, now: Timestamp, due: Due, look: i64, newest: bool) -> Result<bool> {
         let project = ProjectId(due.project);
@@ -120,7 +131,7 @@ impl Looker {
             // The first part of a look samples; the others see what it wrote.
             if newest && due.after == 0 {
                 let reader = self.client.store().as_ref();
-                let sampler = Sampler { reader, project, at, families: &families };
+                let sampler = Sampler { reader, project, at, families: &families, names: &self.names };
                 let samples;
                 (samples, cursor) = sampler.sample(&seen, due.cursor).await?;
                 changed = seen.take(at, samples);
@@ -137,7 +148,9 @@ impl Looker {
             let mut state = rule.state.clone();
             let readings = read(&rule.spec.rule, &seen, &state, look);
             let changes = judge(&rule.spec.rule, &mut state, &readings, look);
-            let told = Told { project, rule, at, look, now };
+            let over = changes.iter().any(|change| matches!(change, Change::Recovered { .. }));
+            let open = if over { self.open(project, rule.id).await? } else { BTreeSet::new() };
+            let told = Told { project, rule, at, look, now, open };
             let (statements, write) = told.add(draft.write.clone(), &state, &changes);
             if draft.statements + statements > STATEMENTS && draft.statements > 0 {
                 done = false;
@@ -154,6 +167,9 @@ impl Looker {
         }
         if newest && done && look.rem_euclid(60) == 0 {
             draft.write = draft.write.then(series::sweep(now));
+        }
+        if newest && done && look.rem_euclid(SWEEP) == 0 {
+            draft.write = books::sweep(now).into_iter().fold(draft.write, Write::then);
         }
         let (to, after) = if done { (look, 0) } else { (due.look, draft.after) };
         let swap = Statement::new(
@@ -188,7 +204,8 @@ impl Looker {
             write = write.then(done.bind(&alert.uid));
             write =
                 write.then(books::entry(project, &alert.uid, now, "woke", None, Some("the snooze is over")));
-            let told = Told { project, rule, at: now, look: time::minute(now), now };
+            let open = BTreeSet::new();
+            let told = Told { project, rule, at: now, look: time::minute(now), now, open };
             if !told.silent() {
                 write = told.say(write, NoticeState::Firing, &[&alert], &alert.title);
             }
@@ -204,6 +221,8 @@ struct Told<'a> {
     at: Timestamp,
     look: i64,
     now: Timestamp,
+    /// About whom alerts of the rule are open; read when something is over.
+    open: BTreeSet<String>,
 }
 
 impl Told<'_> {
@@ -241,6 +260,8 @@ impl Told<'_> {
                     ));
                     fired.push(alert);
                 }
+                // Somebody closed it by hand: it was over for people then, and they are not told again.
+                Change::Recovered { subject } if !self.open.contains(subject) => {}
                 Change::Recovered { subject } => {
                     for statement in books::recovered(self.project, self.rule.id, subject, self.at) {
                         write = write.then(statement);

@@ -42,7 +42,10 @@ use mainspring_core::tables::{Migration, Result, Tables, TablesError};
 use std::sync::Arc;
 
 /// The tables, one migration after the other.
-const MIGRATIONS: &[Migration] = &[Migration::new("0001_alerts", include_str!("0001_alerts.sql"))];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001_alerts", include_str!("0001_alerts.sql")),
+    Migration::new("0002_sweep", include_str!("0002_sweep.sql")),
+];
 
 /// Brings the tables up to date. Called at every start.
 pub async fn migrate(tables: &dyn Tables) -> Result<()> {

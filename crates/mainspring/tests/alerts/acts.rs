@@ -103,6 +103,66 @@ async fn an_alert_is_taken_on_and_closed_by_hand() {
 }
 
 #[tokio::test]
+async fn what_was_closed_by_hand_recovers_in_silence() {
+    on_both(|s| async move {
+        s.rule("Failing", failing()).await;
+        s.bad("mail").await;
+        s.bad("other").await;
+        s.minute().await;
+        let mail = s.alerts().await.into_iter().find(|a| a.subject == "mail").unwrap();
+        alerts::close(&s.client, &mail.uid, None).await.unwrap();
+        s.good("mail").await;
+        s.minutes(2).await;
+        let states = async || s.notices().await.into_iter().map(|(state, _)| state).collect::<Vec<_>>();
+        assert_eq!(states().await, ["firing"], "people said themselves that it is over");
+        assert_eq!(s.events("alert.recovered").await, Vec::<String>::new());
+        let closed = alerts::alert(&s.client, &mail.uid).await.unwrap();
+        assert_eq!(closed.ended_why.as_deref(), Some("closed by hand"));
+        let log = alerts::log(&s.client, &mail.uid).await.unwrap();
+        assert_eq!(log.last().unwrap().what, "closed");
+        // What nobody closed is told as ever, and the closed one fires anew.
+        s.good("other").await;
+        s.minute().await;
+        assert_eq!(states().await, ["firing", "recovered"]);
+        assert_eq!(s.notices().await[1].1, "Recovered: Failing: other");
+        s.bad("mail").await;
+        s.minute().await;
+        assert_eq!(states().await, ["firing", "recovered", "firing"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn alerts_that_are_over_for_ninety_days_go_with_their_logs() {
+    on_both(|s| async move {
+        s.rule("Failing", failing()).await;
+        for n in 0..3 {
+            s.bad(&format!("kind-{n}")).await;
+        }
+        s.minute().await;
+        // Two end; one stays open however old it grows.
+        s.good("kind-0").await;
+        s.good("kind-1").await;
+        s.minute().await;
+        let entries = async || {
+            let all = Statement::new("SELECT count(*) FROM alerts_log");
+            s.client.tables().unwrap().read(all).await.unwrap().one::<i64>().unwrap()
+        };
+        assert_eq!((s.alerts().await.len(), entries().await), (3, 5));
+        let kept = |days: u64| time::plus("2026-11-22T10:00:30Z".parse().unwrap(), minutes(days * 24 * 60));
+        s.clock.set(kept(89));
+        s.minutes(10).await;
+        assert_eq!(s.alerts().await.len(), 3, "not yet");
+        s.clock.set(kept(91));
+        s.minutes(10).await;
+        let left = s.alerts().await;
+        assert_eq!(left.iter().map(|a| a.subject.as_str()).collect::<Vec<_>>(), ["kind-2"]);
+        assert_eq!(entries().await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn rules_are_changed_switched_off_and_deleted_and_their_alerts_end() {
     on_both(|s| async move {
         let rule = s.rule("Failing", failing()).await;

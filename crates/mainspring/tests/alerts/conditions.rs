@@ -137,6 +137,59 @@ async fn an_attempt_that_takes_long_is_told_by_a_limit_and_by_what_is_usual() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_takes_too_long_is_told_while_it_still_runs() {
+    on_both(|s| async move {
+        for n in 0..24 {
+            s.run(s.job("export"), true, Duration::from_millis(2000 + n * 20)).await;
+        }
+        s.clock.set("2026-11-22T11:10:30Z".parse().unwrap());
+        s.look().await;
+        let spec = ScheduleSpec::new("nightly", Trigger::parse("every 9h").unwrap(), "work");
+        s.client.put_schedule(&spec, "test").await.unwrap();
+        let id = s.client.schedule("nightly").await.unwrap().0.id;
+        for target in ["schedule/nightly", "kinds", "queue/lane", "everything"] {
+            let condition = Condition::Slow { of: of(target), longer_than: minutes(3) };
+            s.rule(&format!("Slow {target}"), condition).await;
+        }
+        let unusual = Condition::Unusual {
+            of: of("kind/export"),
+            deviations: 3.5,
+            against: minutes(120),
+            at_least: 20,
+            ignore_below: Duration::from_secs(1),
+        };
+        s.rule("Unusual", unusual).await;
+        let job = NewJob { schedule: Some((id, None)), queue: "lane".into(), ..s.job("export") };
+        let open = s.start(job, minutes(1)).await;
+        s.minute().await;
+        let told = s.told().await;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].0.starts_with("Kind export: an attempt took unusually long ("), "{told:?}");
+        // What ends quickly beside it does not make it well.
+        s.good("export").await;
+        s.minutes(2).await;
+        let mut told = s.told().await;
+        assert!(told.iter().all(|(_, open)| *open), "{told:?}");
+        told.sort();
+        let titles: Vec<&str> = told.iter().map(|(title, _)| title.as_str()).collect();
+        assert_eq!(titles.len(), 5, "{told:?}");
+        assert_eq!(titles[0], "All jobs together: an attempt took 3m30s, limit 3m");
+        assert_eq!(titles[1], "Kind export: an attempt took 3m30s, limit 3m");
+        assert_eq!(titles[3], "Queue lane: an attempt took 3m30s, limit 3m");
+        assert_eq!(titles[4], "Schedule nightly: an attempt took 3m30s, limit 3m");
+        s.end(open, true).await;
+        s.minutes(2).await;
+        assert!(s.told().await.iter().all(|(_, open)| *open), "the last one that ended was slow");
+        let quick = NewJob { schedule: Some((id, None)), queue: "lane".into(), ..s.job("export") };
+        s.run(quick, true, Duration::from_secs(2)).await;
+        s.minute().await;
+        assert_eq!(s.told().await.len(), 5, "each was told once");
+        assert!(s.told().await.iter().all(|(_, open)| !open), "{:?}", s.told().await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_schedule_that_missed_its_fire_is_late_until_it_runs() {
     on_both(|s| async move {
         s.rule("Late", Condition::Late { schedule: None, by: minutes(5) }).await;

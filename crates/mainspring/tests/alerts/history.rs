@@ -42,6 +42,7 @@ fn conditions() -> Vec<Rule> {
         Rule { cool_down: minutes(9), ..Rule::new(failures(Target::each(Over::Everything), 1)) },
         Rule { breaches: 2, of_looks: 3, ..Rule::new(rate) },
         Rule::new(Condition::Slow { of: kinds(), longer_than: Duration::from_secs(2) }),
+        Rule::new(Condition::Slow { of: Target::each(Over::Everything), longer_than: minutes(2) }),
         Rule::new(unusual),
         Rule { every: minutes(5), ..Rule::new(failures(Target::each(Over::Queues), 2)) },
         Rule::new(Condition::Backlog { queue: None, more_than: 2 }),
@@ -60,6 +61,7 @@ async fn a_backtest_fires_when_the_living_rule_fired() {
             let id = s.rule_of(&format!("rule {n}"), RuleSpec::new(rule.clone())).await;
             rules.push((id, rule));
         }
+        let mut long = Vec::new();
         let tables = s.client.tables().unwrap();
         let chance = Seeded::new(7);
         let pick = |n: u64| chance.bits() % n;
@@ -69,6 +71,15 @@ async fn a_backtest_fires_when_the_living_rule_fired() {
                 let took = if pick(12) == 0 { Duration::from_secs(12) } else { usual };
                 let kind = ["a", "b"][pick(2) as usize];
                 s.run(s.job(kind), pick(5) > 1, took).await;
+            }
+            // Some go on for minutes.
+            if pick(5) == 0 && long.len() < 3 {
+                long.push(s.start(s.job(["c", "d", "e"][long.len()]), Duration::from_secs(20)).await);
+            }
+            if pick(5) == 0 && !long.is_empty() {
+                for open in long.drain(..) {
+                    s.end(open, true).await;
+                }
             }
             if pick(6) == 0 {
                 let lane = NewJob { queue: "lane".into(), ..s.job("stays") };

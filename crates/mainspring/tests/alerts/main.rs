@@ -4,5 +4,6 @@
 mod acts;
 mod conditions;
 mod history;
+mod idle;
 mod node;
 mod scene;

@@ -6,7 +6,7 @@ use mainspring::clock::{Clock, ManualClock};
 use mainspring::core::alert::{Condition, Rule};
 use mainspring::core::decide::{Outcome, decide};
 use mainspring::core::ids::NodeId;
-use mainspring::core::job::{ErrorRecord, NewJob};
+use mainspring::core::job::{Claimed, ErrorRecord, NewJob};
 use mainspring::core::node::NodeInfo;
 use mainspring::core::store::{ClaimRequest, Store};
 use mainspring::core::tables::Statement;
@@ -57,6 +57,14 @@ pub async fn on_both<F: Future<Output = ()>>(case: impl Fn(Scene) -> F) {
 }
 
 impl Scene {
+    /// Over PostgreSQL with every statement in the server's log; the database to count them by.
+    pub async fn counted() -> (Scene, Arc<pg::Database>) {
+        let database = Arc::new(pg::fresh_database());
+        database.log_statements();
+        let postgres = PostgresStore::connect(&database.url(), Default::default()).await.expect("a store");
+        (Scene::over(Arc::new(postgres), Box::new(database.clone())).await, database)
+    }
+
     async fn over(store: Arc<dyn Store>, guard: Box<dyn Any + Send>) -> Scene {
         let clock = Arc::new(ManualClock::new("2026-11-22T10:00:30Z".parse().expect("a time")));
         let client = Client::new(store.clone()).with_clock(clock.clone()).acting_as("ada");
@@ -115,6 +123,12 @@ impl Scene {
 
     /// Runs a job that ends now, after `took`.
     pub async fn run(&self, job: NewJob, good: bool, took: Duration) {
+        let open = self.start(job, took).await;
+        self.end(open, good).await;
+    }
+
+    /// Begins a job that runs for `took` already.
+    pub async fn start(&self, job: NewJob, took: Duration) -> Vec<Claimed> {
         let began = time::minus(self.now(), took);
         let kind = job.kind.clone();
         self.store.enqueue(began, self.client.project(), vec![job]).await.expect("enqueued");
@@ -123,6 +137,11 @@ impl Scene {
             ClaimRequest { node: NODE, limit: 10, kinds: vec![kind], queues: vec![], project: None };
         let claimed = self.store.claim(began, request).await.expect("claimed").jobs;
         assert!(!claimed.is_empty());
+        claimed
+    }
+
+    /// Ends what was begun.
+    pub async fn end(&self, claimed: Vec<Claimed>, good: bool) {
         let outcome = || match good {
             true => Outcome::Succeeded { output: None },
             false => Outcome::Failed {

@@ -162,6 +162,17 @@ pub fn throughput(rows: &[RollupRow], minute: i64, period: Period) -> Chart {
     Chart { per: period.per(), label, top, half, good, growing, low_top, partial, bad, ticks, bars }
 }
 
+/// How often something was in each of some stretches of equal length: the bars, and the scale's top.
+pub fn columns(values: &[u64]) -> (String, String) {
+    let top = nice(values.iter().copied().max().unwrap_or(0));
+    let mut path = String::new();
+    let wide = WIDTH / values.len().max(1) as f64;
+    for (at, value) in values.iter().enumerate() {
+        rect(&mut path, at as f64 * wide + wide * 0.08, wide * 0.84, HEIGHT, 0.0, *value, top);
+    }
+    (path, number(&top))
+}
+
 fn fill(rows: &[RollupRow], minute: i64, period: Period) -> Vec<Bar> {
     let (from, until) = period.range(minute);
     let n = (until - from) / period.bucket();
@@ -296,6 +307,14 @@ mod tests {
         assert!(chart.growing.starts_with('M') && chart.good.matches('M').count() == 1);
         assert_eq!(throughput(&[], now, Period::Week).label, "No attempt ended in the last 7 days.");
         assert_eq!([0, 2, 3, 11, 51, 999].map(nice), [2, 2, 5, 20, 100, 1000]);
+    }
+
+    #[test]
+    fn columns_stand_where_something_was() {
+        let (path, top) = columns(&[0, 3, 0, 1]);
+        assert_eq!((path.matches('M').count(), top.as_str()), (2, "5"));
+        assert!(path.starts_with("M259.20 60.00h201.60v90.00"), "{path}");
+        assert_eq!(columns(&[]), (String::new(), "2".into()));
     }
 
     #[test]

@@ -74,6 +74,11 @@ async fn a_rule_is_tried_before_it_is_saved_changed_and_tested() {
         text.contains("Fires when the kind fail failed.") && text.contains("Backtest, 30 days"),
         "{text}"
     );
+    // The chart says what it shows, and the same is there as a table.
+    assert!(text.contains("role=\"img\" aria-label=\"In the last 30d it would"), "{text}");
+    let table = text.split("Backtest in numbers").nth(1).expect("the same as a table");
+    let table = table.split("</table>").next().expect("its end");
+    assert_eq!(table.matches("<tr><td>").count(), 30, "{table}");
     let id = rule.rsplit('/').next().unwrap();
     let form = page(&world, &format!("/p/default/alert-rule-form?id={id}"), &admin).await;
     assert!(
