@@ -3,15 +3,22 @@
 
 mod common;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use common::builder;
+use hmac::{Hmac, Mac as _};
 use mainspring::core::job::JobState;
 use mainspring::core::store::Store;
+use mainspring::kinds::http::Http;
+use mainspring::kinds::http::sign::Secrets;
 use mainspring::secrets::{Keyring, Keys, Secret, SecretError};
 use mainspring::{Client, JobError, Json, KindSpec, Registry, RetryPolicy};
 use mainspring_core::ProjectId;
 use mainspring_core::reader::JobDetail;
+use mainspring_outbound::{Guard, Settings};
 use mainspring_store_sqlite::{Options, SqliteStore};
 use serde_json::json;
+use sha2::Sha256;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -38,11 +45,24 @@ fn registry(seen: &Seen) -> Registry {
     };
     Registry::new()
         .keys(Keys::given(Keyring::random().unwrap()))
+        .handler("http", once(), http())
         .function("tell", once(), tell.clone())
         .function("tell_blocking", once().blocking(), tell)
         .function("fail", once(), |cx| async move {
             Err::<Option<Json>, _>(JobError::fatal(format!("cannot use {}", cx.payload().as_str())))
         })
+}
+
+/// The built-in kind, which may speak with this machine and has one secret of the node.
+fn http() -> Http {
+    let guard = Guard::new(&["127.0.0.0/8"]).unwrap();
+    let client = mainspring_outbound::Client::new(Settings { guard, ..Settings::default() }).unwrap();
+    Http::new(client, Secrets::none().with("node", Secret::new(key(3))))
+}
+
+/// The secret of this number, as receivers have it.
+fn key(n: u8) -> String {
+    format!("whsec_{}", STANDARD.encode([n; 32]))
 }
 
 struct Bench {
@@ -118,6 +138,84 @@ async fn a_job_gets_the_value_it_names_and_leaves_it_nowhere() {
     b.store.close().await;
     assert!(b.on_disk("[redacted]"), "the outputs are there");
     assert!(!b.on_disk(VALUE) && !b.on_disk("very/secret"), "the value is nowhere");
+}
+
+/// Answers every request with 200 and keeps what was asked.
+async fn receiver() -> (std::net::SocketAddr, Seen) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Seen::default());
+    let kept = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut text = Vec::new();
+            while !text.ends_with(b"the body") {
+                let mut piece = [0; 4096];
+                match socket.read(&mut piece).await {
+                    Ok(n) if n > 0 => text.extend_from_slice(&piece[..n]),
+                    _ => break,
+                }
+            }
+            kept.lock().unwrap().push(String::from_utf8_lossy(&text).into_owned());
+            let _ =
+                socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+        }
+    });
+    (address, asked)
+}
+
+/// The signatures of a request, checked as a receiver does it with its own copies of the secrets.
+fn signed_with(request: &str, known: &[String]) -> Vec<usize> {
+    let header = |name: &str| {
+        let line = request.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name} in {request}")).to_owned()
+    };
+    let text = format!("{}.{}.the body", header("webhook-id"), header("webhook-timestamp"));
+    let made = |secret: &String| {
+        let bytes = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+        let mut mac = Hmac::<Sha256>::new_from_slice(&bytes).unwrap();
+        mac.update(text.as_bytes());
+        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+    };
+    let known: Vec<String> = known.iter().map(made).collect();
+    header("webhook-signature").split(' ').map(|s| known.iter().position(|k| k == s).expect("ours")).collect()
+}
+
+#[tokio::test]
+async fn a_request_is_signed_with_the_projects_own_secret_and_with_two_while_one_takes_over() {
+    let mut b = bench().await;
+    let (address, asked) = receiver().await;
+    let (vault, project, now) = (b.client.vault(), b.client.project(), b.client.now());
+    let put = async |name: &str, value: String| {
+        vault.put(now, project, name, &Secret::new(value), "ada").await.unwrap();
+    };
+    let keys = [key(1), key(2), key(3)];
+    put("billing", keys[0].clone()).await;
+    let own = json!({"$secret": "billing"});
+    let payload = |secret: &serde_json::Value| json!({"url": format!("http://{address}/"), "body": "the body", "sign": {"secret": secret}});
+    for (secret, expected) in [(own.clone(), vec![0]), (json!(["node", own]), vec![2, 0])] {
+        let done = b.ran(&b.client, "http", payload(&secret)).await;
+        assert_eq!(done.job.state, JobState::Completed, "{:?}", done.job.error);
+        assert_eq!(done.job.payload.value(), payload(&secret), "the job keeps the name");
+        assert_eq!(signed_with(asked.lock().unwrap().last().unwrap(), &keys), expected);
+    }
+    // While the receiver changes over, the value holds both; no job is changed.
+    put("billing", format!("{} {}", keys[1], keys[0])).await;
+    b.ran(&b.client, "http", payload(&own)).await;
+    assert_eq!(signed_with(asked.lock().unwrap().last().unwrap(), &keys), [1, 0]);
+    // A value that signs nothing is named and not shown, and not taken for the name of another.
+    put("billing", "node".repeat(4)).await;
+    let failed = b.ran(&b.client, "http", payload(&own)).await.job.error.unwrap();
+    assert_eq!(failed.class, "secret");
+    assert_eq!(failed.message, "the project's secret \"billing\" does not begin with whsec_");
+    assert_eq!(asked.lock().unwrap().len(), 3, "nothing was sent");
+    // Written out it is refused as ever.
+    let job = b.client.new_job_of("http", Json::of(&payload(&json!(keys[0]))).unwrap());
+    let refused = b.client.enqueue_raw(job).await.unwrap_err().to_string();
+    assert!(refused.contains("not the secret itself") && !refused.contains(&keys[0][6..]), "{refused}");
+    let shown = http().describe(&Json::of(&payload(&own)).unwrap()).await.unwrap();
+    assert_eq!(shown["signed_with"], json!([{"secret": own, "problem": null}]));
+    b.stop().await;
 }
 
 #[tokio::test]

@@ -64,6 +64,10 @@ instead of being held in them. It is never stored, and never shown: where a serv
 aloud, `[redacted]` takes its place in the job's log, error and output (values of 8 characters and more).
 `mainspring config show` lists the names alone.
 
+Secrets of a project are kept sealed in the store and need nothing here but a key: `mainspring secret set NAME`. A job
+names one anywhere in its payload, as `{"$secret": "NAME"}`, also where a request is signed:
+`"sign": {"secret": {"$secret": "billing"}}`.
+
 ## Queues
 
 `[queue.NAME]` sets a queue's limits when a node starts. What `mainspring queue limit` set later holds until

@@ -158,6 +158,11 @@ impl Context {
         self.inner.resolved.get().unwrap_or(&self.inner.claimed.payload)
     }
 
+    /// The payload as it was enqueued, if secrets were put into what [`Context::payload`] gives.
+    pub(crate) fn written(&self) -> Option<&Json> {
+        self.inner.resolved.get().map(|_| &self.inner.claimed.payload)
+    }
+
     /// Whether the payload may name secrets, so that [`Context::resolve`] must come before the handler.
     pub(crate) fn names_secrets(&self) -> bool {
         refs::mentions(&self.inner.claimed.payload) && self.inner.resolved.get().is_none()

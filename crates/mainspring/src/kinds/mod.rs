@@ -37,11 +37,19 @@ pub trait Attempt: Sync {
     fn traceparent(&self) -> Option<String> {
         None
     }
+    /// The payload as it was enqueued, if secrets of the project were put into the one at hand.
+    fn written(&self) -> Option<&Json> {
+        None
+    }
     /// Writes a line of its log.
     fn line(&self, level: LogLevel, text: &str);
 }
 
 impl Attempt for Context {
+    fn written(&self) -> Option<&Json> {
+        Context::written(self)
+    }
+
     fn delivery_id(&self) -> String {
         Context::delivery_id(self)
     }

@@ -183,8 +183,12 @@ impl Vault {
 
     /// The statement that deletes a secret; it meets no row when there is none.
     pub fn delete_statement(project: ProjectId, name: &str) -> Statement {
-        let statement = Statement::new("DELETE FROM secrets_values WHERE project = ?1 AND name = ?2");
-        statement.bind(project).bind(name).expect_rows(1)
+        Vault::forget_statement(project, name).expect_rows(1)
+    }
+
+    /// The same for one that may not be there.
+    pub fn forget_statement(project: ProjectId, name: &str) -> Statement {
+        Statement::new("DELETE FROM secrets_values WHERE project = ?1 AND name = ?2").bind(project).bind(name)
     }
 
     /// Deletes a secret.

@@ -3,14 +3,15 @@
 use super::receive::{self, Taken};
 use super::{DeliveryView, HookView, NewHook};
 use crate::access::{MayManage, MayRead};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, MaybeJson, Path};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use axum::body::Bytes;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use mainspring_core::code::Code;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -90,15 +91,27 @@ struct NewSecret {
     secret: String,
 }
 
-/// Gives a hook a new secret; the one before holds no more.
+/// How a secret is changed.
+#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Rotate {
+    /// For how long the secret before holds, too: `24h`, at most `30d`; not at all if absent.
+    #[serde(with = "mainspring_core::duration::human_option")]
+    #[schema(value_type = Option<String>)]
+    overlap: Option<Duration>,
+}
+
+/// Gives a hook a new secret. The one before holds for `overlap` more, so that senders can change over.
 #[utoipa::path(post, path = "/projects/{project}/hooks/{hook}/rotate", tag = "hooks", operation_id = "rotate_hook",
-    security(("key" = ["manage"])), responses((status = 200, body = NewSecret)))]
+    security(("key" = ["manage"])), request_body = Option<Rotate>, responses((status = 200, body = NewSecret)))]
 async fn rotate(
     State(web): State<Web>,
     caller: MayManage,
     Path((_project, hook)): Path<(String, String)>,
+    MaybeJson(how): MaybeJson<Rotate>,
 ) -> Result<Json<NewSecret>> {
-    Ok(Json(NewSecret { secret: super::rotate(&web, &caller, &hook).await? }))
+    let overlap = how.overlap.unwrap_or_default();
+    Ok(Json(NewSecret { secret: super::rotate(&web, &caller, &hook, overlap).await? }))
 }
 
 /// Deliveries.

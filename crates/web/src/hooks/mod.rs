@@ -22,10 +22,16 @@ use mainspring::secrets::{Secret as Sealed, Vault};
 use mainspring_core::event::NewEvent;
 use mainspring_core::job::{DEFAULT_QUEUE, check_name};
 use mainspring_core::tables::{At, Migration, Statement, TablesError, Write};
-use mainspring_core::{Json, ProjectId, StoreError};
+use mainspring_core::{Json, ProjectId, StoreError, time};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-const MIGRATIONS: &[Migration] = &[Migration::new("0001_hooks", include_str!("0001_hooks.sql"))];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001_hooks", include_str!("0001_hooks.sql")),
+    Migration::new("0002_overlap", include_str!("0002_overlap.sql")),
+];
+/// The longest time for which two secrets of a hook hold.
+const OVERLAP: Duration = Duration::from_secs(30 * 86_400);
 /// Hooks of one project.
 const MOST: i64 = 200;
 /// Deliveries shown.
@@ -80,6 +86,9 @@ pub struct HookView {
     /// When its secret was last changed.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub rotated_at: Option<Timestamp>,
+    /// Until when the secret before this one holds, too; null when it holds no more.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub before_until: Option<Timestamp>,
 }
 
 /// A delivery that was taken.
@@ -111,6 +120,7 @@ struct Row {
     made_by: String,
     created_at: At,
     rotated_at: Option<At>,
+    before_until: Option<At>,
 }
 
 impl Row {
@@ -129,13 +139,14 @@ impl Row {
             made_by: self.made_by,
             created_at: self.created_at.0,
             rotated_at: self.rotated_at.map(|at| at.0),
+            before_until: self.before_until.map(|at| at.0).filter(|at| *at > web.now()),
         }
     }
 }
 
 const COLUMNS: &str =
     "SELECT id, project, name, token, signature, kind, queue, template, made_by, created_at,
-    rotated_at FROM hooks_hooks";
+    rotated_at, before_until FROM hooks_hooks";
 
 /// Under which address people reach the server.
 fn address(web: &Web) -> String {
@@ -146,6 +157,11 @@ fn address(web: &Web) -> String {
 /// The name under which a hook's secret is kept.
 fn sealed_as(id: i64) -> String {
     format!("hook/{id}")
+}
+
+/// The name of the secret before it, which holds for a while after a change.
+fn sealed_before(id: i64) -> String {
+    format!("hook/{id}/before")
 }
 
 /// The hooks of the project, by name.
@@ -255,18 +271,41 @@ pub async fn make(web: &Web, caller: &Caller, new: &NewHook) -> Result<(HookView
     Ok((one(web, caller, &new.name).await?, secret.expose().to_owned()))
 }
 
-/// Gives a hook a new secret, told this once; the one before is worth nothing any more.
-pub async fn rotate(web: &Web, caller: &Caller, name: &str) -> Result<String> {
+/// Gives a hook a new secret, told this once. The one before holds for `overlap` more, and is worth
+/// nothing after that; one before that is worth nothing at once.
+pub async fn rotate(web: &Web, caller: &Caller, name: &str, overlap: Duration) -> Result<String> {
     caller.may(Right::Manage)?;
+    if overlap > OVERLAP {
+        return Err(Problem::invalid("overlap", "is longer than 30d"));
+    }
     let (project, now) = (caller.project_id(), web.now());
     let hook = row(web, project, name).await?;
     let secret = new_secret(hook.signature)?;
     let (vault, by) = (web.vault(), caller.client().actor());
+    let mut write = Write::new();
+    let until = (!overlap.is_zero()).then(|| time::plus(now, overlap));
+    if until.is_some() {
+        let before = vault.get(project, &sealed_as(hook.id)).await?;
+        write = write.then(vault.put_statement(now, project, &sealed_before(hook.id), &before, by).await?);
+    } else {
+        write = write.then(Vault::forget_statement(project, &sealed_before(hook.id)));
+    }
     let put = vault.put_statement(now, project, &sealed_as(hook.id), &secret, by).await?;
-    let mark = Statement::new("UPDATE hooks_hooks SET rotated_at = ?2 WHERE id = ?1").bind(hook.id).bind(now);
-    let write = Write::new().then(put).then(mark).tell(now, project, told(caller, name, "hook.rotated"));
-    web.tables().write(write).await?;
-    Ok(secret.expose().to_owned())
+    // Two who turn it over at once: the second sees what the first did.
+    let mark = Statement::new(
+        "UPDATE hooks_hooks SET rotated_at = ?2, before_until = ?3
+         WHERE id = ?1 AND COALESCE(rotated_at, 0) = CAST(?4 AS INTEGER)",
+    );
+    let seen = hook.rotated_at.map_or(0, |at| time::micros(at.0));
+    let mark = mark.bind(hook.id).bind(now).bind(until).bind(seen).expect_rows(1);
+    let write = write.then(put).then(mark).tell(now, project, told(caller, name, "hook.rotated"));
+    match web.tables().write(write).await {
+        Ok(_) => Ok(secret.expose().to_owned()),
+        Err(TablesError::Unexpected { .. }) => {
+            Err(StoreError::Conflict(format!("somebody else changed the secret of {name} just now")).into())
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Ends a hook, with the list of its deliveries. Its jobs stay.
@@ -279,6 +318,7 @@ pub async fn delete(web: &Web, caller: &Caller, name: &str) -> Result<()> {
         .then(Statement::new("DELETE FROM hooks_deliveries WHERE hook = ?1").bind(hook.id))
         .then(gone)
         .then(Vault::delete_statement(project, &sealed_as(hook.id)))
+        .then(Vault::forget_statement(project, &sealed_before(hook.id)))
         .tell(now, project, told(caller, name, "hook.deleted"));
     match web.tables().write(write).await {
         Ok(_) => Ok(()),

@@ -11,7 +11,9 @@ use axum::extract::{Form, Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode};
+use mainspring_core::duration;
 use serde::Deserialize;
+use std::time::Duration;
 
 /// Their routes.
 pub fn routes() -> Router<Web> {
@@ -120,13 +122,25 @@ async fn make(
     }
 }
 
+/// For how long the secret before holds, as typed.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Overlap {
+    overlap: String,
+}
+
 async fn rotate(
     State(web): State<Web>,
     caller: Caller,
     headers: HeaderMap,
     Path((_project, hook)): Path<(String, String)>,
+    Form(typed): Form<Overlap>,
 ) -> Result<Response> {
-    let secret = super::rotate(&web, &caller, &hook).await?;
+    let overlap = match typed.overlap.trim() {
+        "" => Duration::ZERO,
+        text => duration::parse(text).map_err(|e| Problem::invalid("overlap", e))?,
+    };
+    let secret = super::rotate(&web, &caller, &hook, overlap).await?;
     draw(&web, &caller, &headers, (Typed::default(), None, Some((hook, secret)))).await
 }
 

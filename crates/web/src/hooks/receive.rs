@@ -1,6 +1,7 @@
 //! A delivery comes in: who sends it proves it by the signature alone.
 
-use super::{COLUMNS, Row, payload, sealed_as};
+use super::signature::Delivery;
+use super::{COLUMNS, Row, payload, sealed_as, sealed_before};
 use crate::problem::{Problem, Result};
 use crate::state::Web;
 use axum::body::Bytes;
@@ -32,9 +33,7 @@ pub(super) async fn receive(web: &Web, token: &str, headers: &HeaderMap, body: &
         let text = "the project of this hook is archived";
         return Err(Problem::new(StatusCode::CONFLICT, Code::CONFLICT, text));
     }
-    let secret = web.vault().get(project, &sealed_as(hook.id)).await?;
-    let checked = hook.signature.check(secret.expose(), headers, body, now.as_second());
-    let delivery = checked.map_err(|why| Problem::new(StatusCode::FORBIDDEN, Code::UNSIGNED, why))?;
+    let delivery = signed(web, &hook, headers, body).await?;
     let body_json = std::str::from_utf8(body).map_err(|_| "it is not UTF-8".to_owned()).and_then(Json::parse);
     let body_json = body_json.map_err(|e| {
         let mut problem =
@@ -74,6 +73,25 @@ pub(super) async fn receive(web: &Web, token: &str, headers: &HeaderMap, body: &
     let link = Statement::new("UPDATE hooks_deliveries SET job = ?3 WHERE hook = ?1 AND delivery = ?2");
     web.tables().write(link.bind(hook.id).bind(&delivery.id).bind(job).into()).await?;
     Ok(Taken { job, duplicate: false })
+}
+
+/// What the delivery says of itself, if it was signed with the hook's secret, or with the one before
+/// while that holds.
+async fn signed(web: &Web, hook: &Row, headers: &HeaderMap, body: &Bytes) -> Result<Delivery> {
+    let (project, now) = (ProjectId(hook.project), web.now());
+    let secret = web.vault().get(project, &sealed_as(hook.id)).await?;
+    let check = |secret: &str| hook.signature.check(secret, headers, body, now.as_second());
+    let why = match check(secret.expose()) {
+        Ok(delivery) => return Ok(delivery),
+        Err(why) => why,
+    };
+    if hook.before_until.as_ref().is_some_and(|until| until.0 > now) {
+        let before = web.vault().get(project, &sealed_before(hook.id)).await?;
+        if let Ok(delivery) = check(before.expose()) {
+            return Ok(delivery);
+        }
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, Code::UNSIGNED, why))
 }
 
 /// It had come before.

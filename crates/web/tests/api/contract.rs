@@ -195,6 +195,7 @@ pub fn body(route: &Route) -> Option<Value> {
         "set_heartbeat" => json!({ "period": "2d", "grace": "1h" }),
         "make_key" => json!({ "name": "a new one", "rights": ["read"] }),
         "set_member" => json!({ "role": "viewer" }),
+        "rotate_hook" => json!({ "overlap": "1h" }),
         "set_secret" => json!({ "value": "a value to be kept" }),
         "make_invitation" => json!({ "role": "viewer", "email": "new@example.com", "length": "2d" }),
         "make_project" => json!({ "name": "made-by-a-test", "title": "Made by a test" }),

@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use mainspring_core::JobId;
 use mainspring_core::job::JobState;
+use mainspring_core::tables::Statement;
 use mainspring_web::access::Right;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -147,4 +148,53 @@ async fn what_is_not_signed_as_agreed_becomes_nothing() {
     for what in ["hook.created", "hook.rotated", "hook.deleted"] {
         assert!(audit["items"].as_array().unwrap().iter().any(|e| e["name"] == what), "{what}: {audit}");
     }
+}
+
+#[tokio::test]
+async fn both_secrets_hold_while_one_takes_over_and_the_old_one_ends_in_time() {
+    let world = World::still().await;
+    let key = world.key("default", &Right::ALL).await;
+    let make = json!({ "name": "b", "signature": "standard", "kind": "build" });
+    let first = Hook::make(&world, &key, make).await;
+    let rotate = async |overlap: &str| {
+        let told = world.post(&format!("{HOOKS}/b/rotate"), &key, json!({ "overlap": overlap })).await;
+        Hook { path: first.path.clone(), secret: told.expect(200)["secret"].as_str().unwrap().to_owned() }
+    };
+    let send = async |hook: &Hook, id: &str| {
+        let now = world.client.now().as_second();
+        hook.standard(&world, id, now, "{}").await
+    };
+    let until = async || world.get(&format!("{HOOKS}/b"), &key).await.expect(200)["before_until"].clone();
+    let second = rotate("1h").await;
+    send(&first, "d1").await.expect(201);
+    send(&second, "d2").await.expect(201);
+    let told: jiff::Timestamp = until().await.as_str().expect("it is said until when").parse().unwrap();
+    let left = told.duration_since(world.client.now());
+    assert!(left.as_secs() > 3_500 && left.as_secs() <= 3_600, "{left}");
+    // Changed again: the one before the one before is worth nothing.
+    let third = rotate("1h").await;
+    send(&first, "d3").await.refused(403, "MS0063");
+    send(&second, "d4").await.expect(201);
+    // Its time is over.
+    let past = Statement::new("UPDATE hooks_hooks SET before_until = ?1");
+    let past = past.bind(world.client.now());
+    world.client.tables().unwrap().write(past.into()).await.unwrap();
+    send(&second, "d5").await.refused(403, "MS0063");
+    send(&third, "d6").await.expect(201);
+    assert_eq!(until().await, Value::Null);
+    // Without an overlap it ends at once, whatever was agreed before.
+    let fourth = rotate("1h").await;
+    let fifth = rotate("0s").await;
+    send(&third, "d7").await.refused(403, "MS0063");
+    send(&fourth, "d8").await.refused(403, "MS0063");
+    send(&fifth, "d9").await.expect(201);
+    let long = json!({ "overlap": "31d" });
+    let refused = world.post(&format!("{HOOKS}/b/rotate"), &key, long).await.refused(422, "MS0020");
+    assert_eq!(refused["field"], "overlap");
+    // Nothing sealed is left of a hook that is gone.
+    rotate("1h").await;
+    world.call("DELETE", &format!("{HOOKS}/b"), &key, None).await.expect(204);
+    let kept = Statement::new("SELECT count(*) FROM secrets_values");
+    let kept: i64 = world.client.tables().unwrap().read(kept).await.unwrap().one().unwrap();
+    assert_eq!(kept, 0);
 }

@@ -219,6 +219,11 @@ async fn webhooks_are_made_shown_with_their_secret_once_turned_over_and_deleted(
     assert!(odd.status.as_u16() == 422 && odd.text.contains("aria-invalid"), "{}", odd.text);
     let turned = world.form("/p/default/hooks/pushes/rotate", &admin, "").await;
     assert!(turned.text.contains("shown this once") && !turned.text.contains(&secret));
+    assert!(!turned.text.contains("the one before holds until"), "{}", turned.text);
+    let turned = world.form("/p/default/hooks/pushes/rotate", &admin, "overlap=2h").await;
+    assert!(turned.text.contains("the one before holds until 20"), "{}", turned.text);
+    let odd = world.form("/p/default/hooks/pushes/rotate", &admin, "overlap=long").await;
+    assert_eq!(odd.status.as_u16(), 422);
     let viewer = super::viewer(&world).await;
     assert_eq!(world.get("/p/default/hooks", &viewer).await.status.as_u16(), 403);
     let gone = world.form("/p/default/hooks/pushes/delete", &admin, "").await;

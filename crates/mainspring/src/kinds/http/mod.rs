@@ -7,7 +7,8 @@
 //!
 //! Only `url` must be there. `method` is GET, or POST when there is a `body` (text) or `json`;
 //! `expect` is 200-299: a status, a range `200-204`, a class `2xx`, or a list of them; `timeout`
-//! (30 s) is for the whole exchange. `sign` names one or two secrets, never holds them: see
+//! (30 s) is for the whole exchange. `sign` names one or two secrets of the node (`"billing"`) or of
+//! the project (`{"$secret": "billing"}`), never holds them: see
 //! [`sign`]. What an answer means is in [`answer`]. With `"callback": "2h"` the request carries an address
 //! and a token in [`CALLBACK`]'s headers, and an answer 202 means that the end is told there, at most
 //! that long after the attempt's start: see [`crate::remote::callback`]. Redirects are not followed, nothing is decoded,
@@ -33,7 +34,7 @@ use mainspring_core::{Json, duration};
 use mainspring_outbound::{Client, Error, Request, Response, Target};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use sign::Secrets;
+use sign::{Secrets, Signer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -97,7 +98,9 @@ fn one_or_two<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> 
         Ok(Names::One(name)) => vec![name],
         Ok(Names::More(names)) => names,
         Err(_) => {
-            return Err(serde::de::Error::custom("sign.secret is the name of a secret, or a list of two"));
+            return Err(serde::de::Error::custom(
+                "sign.secret is the name of a secret or {\"$secret\": \"NAME\"}, or a list of two",
+            ));
         }
     };
     if names.is_empty() || names.len() > 2 {
@@ -145,7 +148,7 @@ pub struct Http {
 struct Checked {
     request: Request,
     expect: Vec<(u16, u16)>,
-    secrets: Vec<String>,
+    signers: Vec<Signer>,
     callback: bool,
 }
 
@@ -166,7 +169,7 @@ impl Http {
     pub async fn describe(&self, payload: &Json) -> Result<serde_json::Value, (String, String)> {
         // Secrets that the payload names are not fetched for a look.
         let stood = refs::stand_in(payload)?;
-        let checked = check(stood.as_ref().unwrap_or(payload))?;
+        let checked = check(stood.as_ref().unwrap_or(payload), Some(payload))?;
         let request = &checked.request;
         let found = self.client.verdict(&request.target, Duration::from_secs(5)).await;
         let addresses: Vec<serde_json::Value> = match &found {
@@ -179,11 +182,13 @@ impl Http {
                 .collect(),
             Err(_) => vec![],
         };
-        let signed: Vec<serde_json::Value> = checked
-            .secrets
-            .iter()
-            .map(|name| serde_json::json!({"secret": name, "problem": self.secrets.keys(name).err()}))
-            .collect();
+        let told = |signer: &Signer| match signer {
+            Signer::Node(name) => {
+                serde_json::json!({"secret": name, "problem": self.secrets.keys(name).err()})
+            }
+            Signer::Project(name, _) => serde_json::json!({"secret": {"$secret": name}, "problem": null}),
+        };
+        let signed: Vec<serde_json::Value> = checked.signers.iter().map(told).collect();
         let headers: BTreeMap<&str, String> = request
             .headers
             .iter()
@@ -214,15 +219,16 @@ impl Http {
         attempt: &dyn Attempt,
         invitation: Option<Invitation>,
     ) -> Result<(String, Response, Vec<(u16, u16)>), JobError> {
-        let Checked { mut request, expect, secrets, .. } = check(payload).map_err(super::bad_payload)?;
+        let checked = check(payload, attempt.written()).map_err(super::bad_payload)?;
+        let Checked { mut request, expect, signers, .. } = checked;
         if let Some(Invitation { url, token }) = invitation {
             for (name, value) in CALLBACK.into_iter().zip([url, token]) {
                 let value = HeaderValue::from_str(&value).map_err(JobError::fatal)?;
                 request.headers.insert(HeaderName::from_static(name), value);
             }
         }
-        if !secrets.is_empty() {
-            self.sign(&mut request, &secrets, &attempt.delivery_id(), attempt.now())?;
+        if !signers.is_empty() {
+            self.sign(&mut request, &signers, &attempt.delivery_id(), attempt.now())?;
         }
         // Who gives one of their own has their own trace in mind.
         if let Some(place) = attempt.traceparent().and_then(|place| HeaderValue::from_str(&place).ok()) {
@@ -242,7 +248,7 @@ impl Http {
 
     /// The same, and a 202 may mean that the end comes later: then the attempt leaves this node.
     async fn deliver_or_wait(&self, cx: &Context) -> Result<Option<Json>, JobError> {
-        if !check(cx.payload()).map_err(super::bad_payload)?.callback {
+        if !check(cx.payload(), cx.written()).map_err(super::bad_payload)?.callback {
             return self.deliver(cx.payload(), cx).await;
         }
         let office = self.office.as_ref().ok_or_else(|| {
@@ -269,14 +275,14 @@ impl Http {
     fn sign(
         &self,
         request: &mut Request,
-        names: &[String],
+        signers: &[Signer],
         id: &str,
         now: Timestamp,
     ) -> Result<(), JobError> {
         let unusable = |why: String| JobError::fatal(why).class("secret");
         let mut keys = Vec::new();
-        for name in names {
-            keys.extend(self.secrets.keys(name).map_err(unusable)?);
+        for signer in signers {
+            keys.extend(signer.keys(&self.secrets).map_err(unusable)?);
         }
         for (name, value) in sign::headers(&keys, id, now.as_second(), &request.body) {
             let value = HeaderValue::from_str(&value).map_err(|e| unusable(e.to_string()))?;
@@ -289,7 +295,7 @@ impl Http {
 #[async_trait]
 impl Handler for Http {
     fn check(&self, payload: &Json) -> Result<(), (String, String)> {
-        check(payload).map(drop)
+        check(payload, None).map(drop)
     }
 
     async fn run(&self, cx: Context) -> Result<Option<Json>, JobError> {
@@ -300,7 +306,8 @@ impl Handler for Http {
     }
 }
 
-fn check(payload: &Json) -> Result<Checked, (String, String)> {
+/// What a payload asks for. `written` is what was enqueued, if secrets were put in since.
+fn check(payload: &Json, written: Option<&Json>) -> Result<Checked, (String, String)> {
     let p: Payload = super::read(payload)?;
     let err = |field: &str, text: String| (field.to_owned(), text);
     let target = Target::parse(&p.url).map_err(|e| match e {
@@ -356,11 +363,14 @@ fn check(payload: &Json) -> Result<Checked, (String, String)> {
         return Err(err("headers", "the headers of a call-back are made here and cannot be given".into()));
     }
     let expect = if p.expect.is_empty() { vec![(200, 299)] } else { p.expect };
-    let secrets = p.sign.map(|s| s.secret).unwrap_or_default();
-    for name in &secrets {
-        sign::check_name(name).map_err(|e| err("sign", e))?;
-    }
-    Ok(Checked { request, expect, secrets, callback: p.callback.is_some() })
+    let signers = match p.sign {
+        Some(sign) => {
+            let written = written.unwrap_or(payload).value();
+            Signer::told(sign.secret, &written["sign"]["secret"]).map_err(|e| err("sign", e))?
+        }
+        None => vec![],
+    };
+    Ok(Checked { request, expect, signers, callback: p.callback.is_some() })
 }
 
 fn failed(what: &str, error: &Error) -> JobError {

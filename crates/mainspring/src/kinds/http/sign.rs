@@ -5,14 +5,16 @@
 //! second of this attempt; `webhook-signature` is `v1,` and the base64 of HMAC-SHA256 over
 //! `id.timestamp.body`, one for each secret while one takes over from another, with a blank between.
 //!
-//! A secret is `whsec_` and the base64 of 24 to 64 bytes. A payload only names it; its value comes
-//! from the configuration or from the environment: `billing` is `MAINSPRING_SECRET_BILLING`. One
-//! value may hold two secrets with a blank between, so that rotating needs no change of jobs.
+//! A secret is `whsec_` and the base64 of 24 to 64 bytes. A payload only names it: one of the project
+//! as `{"$secret": "billing"}`, put in when the attempt starts, or one of the node as `"billing"`, from
+//! the configuration or from the environment (`MAINSPRING_SECRET_BILLING`). One value may hold two
+//! secrets with a blank between, so that rotating needs no change of jobs.
 
-use crate::secrets::Secret;
+use crate::secrets::{Secret, refs};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
+use serde_json::Value;
 use sha2::Sha256;
 use std::collections::BTreeMap;
 
@@ -71,14 +73,52 @@ impl Secrets {
                 variable(name)
             )
         })?;
-        let keys: Result<Vec<Key>, &str> = secret.expose().split_whitespace().map(Key::parse).collect();
-        let keys = keys.map_err(|why| format!("the secret {name:?} ({}) {why}", variable(name)))?;
-        match keys.len() {
-            1 | 2 => Ok(keys),
-            n => Err(format!(
-                "the secret {name:?} ({}) holds {n} values; it takes one, or two while rotating",
-                variable(name)
-            )),
+        parsed(&format!("the secret {name:?} ({})", variable(name)), &secret)
+    }
+}
+
+/// The keys of a value, or what is wrong with it, told of `whose` and never with the value.
+fn parsed(whose: &str, secret: &Secret) -> Result<Vec<Key>, String> {
+    let keys: Result<Vec<Key>, &str> = secret.expose().split_whitespace().map(Key::parse).collect();
+    let keys = keys.map_err(|why| format!("{whose} {why}"))?;
+    match keys.len() {
+        1 | 2 => Ok(keys),
+        n => Err(format!("{whose} holds {n} values; it takes one, or two while rotating")),
+    }
+}
+
+/// Whose secret signs.
+#[derive(Clone)]
+pub enum Signer {
+    /// The node's, by its name.
+    Node(String),
+    /// The project's: its name, and the value that was put in its place.
+    Project(String, Secret),
+}
+
+impl Signer {
+    /// Tells names from values: `texts` is what stands at `sign.secret` now, `written` what stood there
+    /// when the job was enqueued.
+    pub(super) fn told(texts: Vec<String>, written: &Value) -> Result<Vec<Signer>, String> {
+        let signer = |(n, text): (usize, String)| {
+            let own = if let Value::Array(list) = written { list.get(n) } else { Some(written) };
+            match own.and_then(|own| own.get(refs::FIELD)).and_then(Value::as_str) {
+                Some(name) => Ok(Signer::Project(name.to_owned(), Secret::new(text))),
+                // Only the form is looked at.
+                None if text.contains(refs::STAND_IN) => {
+                    Ok(Signer::Project(String::new(), Secret::new(text)))
+                }
+                None => check_name(&text).map(|()| Signer::Node(text)),
+            }
+        };
+        texts.into_iter().enumerate().map(signer).collect()
+    }
+
+    /// Its keys; the error names the secret, never the value.
+    pub(super) fn keys(&self, node: &Secrets) -> Result<Vec<Key>, String> {
+        match self {
+            Signer::Node(name) => node.keys(name),
+            Signer::Project(name, value) => parsed(&format!("the project's secret {name:?}"), value),
         }
     }
 }
