@@ -63,6 +63,7 @@ pub fn run() -> Result<String, String> {
     findings.extend(papers::readme(&repo));
     findings.extend(papers::invariants(&repo));
     findings.extend(papers::security(&repo));
+    findings.extend(papers::named_tests(&repo));
     findings.extend(papers::links(&repo));
     findings.extend(containers::dockerfile(&repo, &graph));
     findings.extend(containers::compose(&repo));

@@ -101,3 +101,29 @@ fn the_pages_are_timed_over_a_history_that_was_really_run() {
     }
     assert!(report["idle_mb"].as_u64().unwrap() > 0 && report["rate"].as_f64().unwrap() > 1.0, "{report}");
 }
+
+#[test]
+fn the_servers_memory_is_told_idle_and_under_requests_that_were_all_answered() {
+    let mut place = Place::new();
+    place.env.push(("WORKDIR".into(), place.path().display().to_string()));
+    assert_eq!(place.call(&["bench", "driver", "mainspring-sqlite", "setup"]).code, 0);
+    let said = place.call(&["bench", "driver", "mainspring-sqlite", "server", "200", "2", "20"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let figure: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&figure["phase"], figure["n"].as_u64()), (&"server".into(), Some(40)));
+    assert!(
+        figure["p50_ms"].as_f64().unwrap() > 0.0 && figure["p50_ms"].as_f64() <= figure["p99_ms"].as_f64()
+    );
+    // The memory is that of another process, idle and after the requests.
+    let note = figure["note"].as_str().unwrap();
+    let number = |before: &str, after: &str| -> u64 {
+        let end = note.find(after).unwrap_or_else(|| panic!("no {after:?} in {note}"));
+        let text = &note[note[..end].rfind(before).expect("a number") + before.len()..end];
+        text.parse().unwrap_or_else(|_| panic!("{text:?} in {note}"))
+    };
+    let (idle, busy) = (number("; ", " MiB idle"), number(", ", " MiB after 40 requests at 20 a second"));
+    assert!(idle > 0 && busy > 0 && figure["rss_mb"].as_u64().unwrap() >= idle, "{figure}");
+    let file = place.path().join("mainspring-sqlite.db").display().to_string();
+    let counted = place.call(&["stats", "--json", "--store", &file]);
+    assert!(counted.out.contains("\"total\": 200"), "{}", counted.out);
+}

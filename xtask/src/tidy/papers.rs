@@ -165,6 +165,32 @@ pub fn security(repo: &Repo) -> Vec<Finding> {
     findings
 }
 
+/// Papers that name tests anywhere.
+const NAMERS: [&str; 3] = ["ARCHITECTURE.md", "docs/security.md", "docs/reliability.md"];
+
+/// Every test that these papers name is there: a name of four words or more between backticks is that
+/// of a function. Shorter ones are those of settings and columns too, and are held where they stand
+/// behind `Held by:` or in a row of a defence.
+pub fn named_tests(repo: &Repo) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for path in NAMERS {
+        for (index, line) in repo.text(path).unwrap_or_default().lines().enumerate() {
+            let names = line.split('`').skip(1).step_by(2).filter(|name| {
+                name.matches('_').count() >= 3
+                    && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+            });
+            let lost = names.filter(|name| {
+                let function = format!("fn {name}");
+                !repo.rust_below("").any(|file| !lines_with_word(&file.text, &function, 1).is_empty())
+            });
+            findings.extend(lost.map(|name| {
+                complain("named-tests", path, index + 1, format!("names `{name}`, and there is no such test"))
+            }));
+        }
+    }
+    findings
+}
+
 /// A link to a file of ours leads to it.
 pub fn links(repo: &Repo) -> Vec<Finding> {
     let pages = repo.files.iter().filter(|file| file.path.ends_with(".md"));
@@ -268,6 +294,20 @@ mod tests {
         assert_eq!(table(&|rows| rows.replacen("`it_holds`", "nothing yet", 1)).len(), 1);
         assert_eq!(table(&|rows| rows.replacen("| M7 |", "| M8 |", 1)).len(), 2, "one lacks, one is double");
         assert_eq!(security(&Repo::of(&[])).len(), 1);
+    }
+
+    #[test]
+    fn a_test_that_a_paper_names_anywhere_exists() {
+        let found = |paper: &'static str, text: &str| {
+            let files = [(paper, text), ("crates/a.rs", "async fn a_thing_is_held() {}")];
+            named_tests(&Repo::of(&files))
+        };
+        for paper in NAMERS {
+            assert_eq!(found(paper, "So it is (`a_thing_is_held`), by `max_connections`.\n"), []);
+            let lost = found(paper, "x\nSo it is: `a_thing_is_held`,\n`a_thing_is_lost`.\n");
+            assert!(lost.len() == 1 && lost[0].line == 3 && lost[0].text.contains("is_lost"), "{lost:?}");
+        }
+        assert_eq!(found("docs/other.md", "`a_thing_is_lost`"), []);
     }
 
     #[test]

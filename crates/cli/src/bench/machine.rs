@@ -1,7 +1,11 @@
 //! What the operating system says of this process: memory and processor time, from `/proc`.
 
 fn status(field: &str) -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status_of("self", field)
+}
+
+fn status_of(process: &str, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = text.lines().find(|l| l.starts_with(field));
     line.and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
@@ -14,6 +18,16 @@ pub fn peak_rss_mib() -> u64 {
 /// The resident memory now, in MiB; 0 where the system does not tell.
 pub fn rss_mib() -> u64 {
     status("VmRSS:") / 1024
+}
+
+/// The resident memory of another process now, in MiB; 0 where the system does not tell.
+pub fn rss_mib_of(process: u32) -> u64 {
+    status_of(&process.to_string(), "VmRSS:") / 1024
+}
+
+/// The largest that it had so far.
+pub fn peak_rss_mib_of(process: u32) -> u64 {
+    status_of(&process.to_string(), "VmHWM:") / 1024
 }
 
 /// Processor seconds of this process, user and system; 0 where the system does not tell.

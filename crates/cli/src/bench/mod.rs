@@ -10,6 +10,7 @@ mod machine;
 mod pages;
 mod phases;
 mod report;
+mod server;
 
 use crate::app::{App, Make};
 use crate::error::{CliError, Result};
@@ -31,7 +32,7 @@ use std::time::Duration;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  mainspring bench\n  mainspring bench --store postgres://me@localhost/empty --jobs 50000\n  \
-                  mainspring bench --phase latency --phase idle\n  mainspring bench --phase pages --history 1000000    each page of the server, with so many finished jobs\n\nIt works on a scratch file that it removes, or on an \
+                  mainspring bench --phase latency --phase idle\n  mainspring bench --phase pages --history 1000000    each page of the server, with so many finished jobs\n  mainspring bench --phase server    its memory idle and at 200 requests a second\n\nIt works on a scratch file that it removes, or on an \
                   empty PostgreSQL database that you name with --store."
 )]
 pub struct BenchArgs {
@@ -44,7 +45,7 @@ pub struct BenchArgs {
     /// Only these phases (may be repeated); the longer ones only when named
     #[arg(long = "phase", value_name = "PHASE", value_parser = PHASES)]
     pub phases: Vec<String>,
-    /// Finished jobs already there in drain-after, start, lists and pages
+    /// Finished jobs already there in drain-after, start, lists, pages and server
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(0..=20_000_000))]
     pub history: u64,
     /// Stored schedules in idle-schedules
@@ -63,7 +64,8 @@ pub enum BenchCommand {
         /// The system's name: mainspring-sqlite, mainspring-sqlite-normal, mainspring-pg
         name: String,
         /// setup, batch N, single SECONDS CALLERS, drain N, drain-after N HISTORY, latency COUNT PER_SECOND,
-        /// start HISTORY, lists HISTORY, idle SECONDS, idle-schedules N SECONDS
+        /// start HISTORY, lists HISTORY, idle SECONDS, idle-schedules N SECONDS,
+        /// server HISTORY SECONDS PER_SECOND
         phase: String,
         /// The phase's numbers
         numbers: Vec<u64>,
@@ -75,7 +77,7 @@ pub enum BenchCommand {
     },
 }
 
-const PHASES: [&str; 14] = [
+const PHASES: [&str; 15] = [
     "batch",
     "drain",
     "drain-after",
@@ -90,9 +92,10 @@ const PHASES: [&str; 14] = [
     "lists",
     "idle-schedules",
     "pages",
+    "server",
 ];
 /// Those that take long, or ask for more than some stores can do: measured when they are named.
-const LONG: [&str; 8] = [
+const LONG: [&str; 9] = [
     "drain-after",
     "drain-keyed",
     "drain-limited",
@@ -101,6 +104,7 @@ const LONG: [&str; 8] = [
     "lists",
     "idle-schedules",
     "pages",
+    "server",
 ];
 /// The queue of every job here.
 const QUEUE: &str = "default";
@@ -192,6 +196,10 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
     }
     if phase == "start" {
         return start_after(settings, number(0)?).await;
+    }
+    if phase == "server" {
+        let load = server::Load { seconds: number(1)?, per_second: number(2)? };
+        return server::measure(settings, number(0)?, load).await;
     }
     if phase == "lists" {
         let (store, client) = open(settings, Purpose::RunJobs).await?;
@@ -334,6 +342,7 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             "idle" => &[10],
             "start" | "lists" => &[args.history],
             "idle-schedules" => &[args.schedules, 60],
+            "server" => &[args.history, 30, 200],
             _ => &[args.jobs],
         };
         work_off(&settings).await?;
@@ -361,6 +370,9 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
             _ => f.note.clone().unwrap_or_default(),
         };
         app.out.line(format!("{:<14} {figure:<48} {} MiB at most", f.phase, f.rss_mb))?;
+        if let Some(note) = f.note.as_ref().filter(|_| f.phase == "server") {
+            app.out.line(format!("{:<14} {note}", ""))?;
+        }
         if let Some(report) = &f.pages {
             show_pages(app, report)?;
         }

@@ -232,7 +232,7 @@ async fn get(inside: &Inside, path: &str, cookie: &str) -> Result<String> {
 }
 
 /// The first account, made as a person makes it.
-async fn sign_in(web: &Web, inside: &Inside) -> Result<String> {
+pub(super) async fn sign_in(web: &Web, inside: &Inside) -> Result<String> {
     let link = accounts::setup_link(web).await.map_err(|e| failed(e.detail))?;
     let link =
         link.ok_or_else(|| failed("this store has accounts; a benchmark takes an empty one".into()))?;

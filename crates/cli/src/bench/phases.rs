@@ -34,13 +34,14 @@ pub struct Figure {
     /// `n` a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Milliseconds from before the enqueue to the handler's first line: half of all are below.
+    /// Milliseconds from before the enqueue to the handler's first line, or (in `server`) from when a
+    /// request was due to its answer: half of all are below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<f64>,
     /// 99 of 100 are below.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<f64>,
-    /// This process's largest resident memory so far, in MiB.
+    /// This process's largest resident memory so far, in MiB; the server's in `server`.
     pub rss_mb: u64,
     /// Processor seconds of this process.
     pub cpu_s: f64,

@@ -65,8 +65,8 @@ aloud, `[redacted]` takes its place in the job's log, error and output (values o
 `mainspring config show` lists the names alone.
 
 Secrets of a project are kept sealed in the store and need nothing here but a key: `mainspring secret set NAME`. A job
-names one anywhere in its payload, as `{"$secret": "NAME"}`, also where a request is signed:
-`"sign": {"secret": {"$secret": "billing"}}`.
+names one anywhere in its payload, as `{\"$secret\": \"NAME\"}`, also where a request is signed:
+`\"sign\": {\"secret\": {\"$secret\": \"billing\"}}`.
 
 ## Queues
 

@@ -10,6 +10,7 @@ mod desk;
 mod hostile;
 mod notices;
 mod pages;
+mod people;
 mod seed;
 mod still;
 mod story;

@@ -18,7 +18,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("/", "only sends people on"),
     ("/sign-in", "walked before signing in"),
     ("/setup/{token}", "walked before there is an account"),
-    ("/invite/{token}", "takes a link that is shown once"),
+    ("/invite/{token}", "takes a link that is shown once: opened in people.rs"),
     ("/p/{project}/alerts/{alert}", "is there once an alert has fired"),
 ];
 

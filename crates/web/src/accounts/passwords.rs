@@ -85,4 +85,25 @@ mod tests {
         assert_eq!(check("short").unwrap_err().field.as_deref(), Some("password"));
         assert!(check(&"x".repeat(129)).is_err() && check(&"x".repeat(128)).is_ok());
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn few_passwords_are_hashed_at_once() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        static NOW: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let most = TURNS.available_permits();
+        let work = || {
+            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let salt = SaltString::encode_b64(b"a salt of a test").map_err(failed)?;
+            argon()?.hash_password(b"a password", &salt).map_err(failed)?;
+            NOW.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let all: Vec<_> = (0..4 * most).map(|_| tokio::spawn(apart(work))).collect();
+        for one in all {
+            one.await.expect("no panic").expect("hashed");
+        }
+        let seen = MOST.load(Ordering::SeqCst);
+        assert!((1..=most).contains(&seen) && most <= 8, "{seen} at once, {most} are allowed");
+    }
 }

@@ -2,6 +2,7 @@
 //! [`bulk::KIND`], so that what is shown here is what is known of that job.
 
 pub mod api;
+pub mod pages;
 
 use crate::access::Caller;
 use crate::listing::Page;

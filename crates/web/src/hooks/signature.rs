@@ -119,9 +119,72 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainspring_testkit::fuzz::Fuzz;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    /// What a sender may say, `signature|id|time|body`, for both ways to sign: nothing panics, and what
+    /// holds was signed with the secret.
+    #[test]
+    fn fuzz_signatures_of_deliveries() {
+        let (plain, standard) = ("It's a Secret to Everybody", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let key = STANDARD.decode(&standard[6..]).unwrap();
+        let now = 1_614_265_330;
+        let made = |key: &[u8], parts: &[&[u8]]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+            parts.iter().for_each(|part| mac.update(part));
+            mac.finalize().into_bytes().to_vec()
+        };
+        let words =
+            ["GOOD", "sha256=", "v1,", "v1a,", "|", " ", "=", "==", "1614265330", "msg_", "GOOD GOOD"];
+        let mut held = 0;
+        let tried = Fuzz::new(env!("CARGO_MANIFEST_DIR"), "signatures", &words).run(|bytes| {
+            let mut parts = bytes.splitn(4, |b| *b == b'|');
+            let mut part = || parts.next().unwrap_or_default();
+            let (signed, id, at, body) = (part(), part(), part(), part());
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+            let hex: String = made(plain.as_bytes(), &[body]).iter().map(|b| format!("{b:02x}")).collect();
+            let head = format!("{}.{}.", text(id), text(at));
+            let good = STANDARD.encode(made(&key, &[head.as_bytes(), body]));
+            let mut became = vec![];
+            for (way, secret, good) in
+                [(Signature::Github, plain, hex), (Signature::Standard, standard, good)]
+            {
+                // Most of what is tried would never be signed well otherwise.
+                let signed = text(signed).replace("GOOD", &good);
+                let names = [
+                    "x-hub-signature-256",
+                    "x-github-delivery",
+                    "webhook-signature",
+                    "webhook-id",
+                    "webhook-timestamp",
+                ];
+                let values = [&signed, &text(id), &signed, &text(id), &text(at)];
+                let mut given = HeaderMap::new();
+                for (name, value) in names.into_iter().zip(values) {
+                    if let Ok(value) = http::HeaderValue::from_str(value) {
+                        given.insert(name, value);
+                    }
+                }
+                let found = way.check(secret, &given, body, now);
+                if let Ok(delivery) = &found {
+                    held += 1;
+                    assert!(
+                        signed.to_ascii_lowercase().contains(&good.to_ascii_lowercase()),
+                        "{signed} holds"
+                    );
+                    assert!(!delivery.id.is_empty() && delivery.id.chars().count() <= 200);
+                    assert!(way.check("whsec_bm90IHRoaXMgc2VjcmV0IGF0IGFsbA==", &given, body, now).is_err());
+                    let longer = [body, b" "].concat();
+                    assert!(way.check(secret, &given, &longer, now).is_err(), "another body holds");
+                }
+                became.push(found.map(|_| ()).map_err(|why| why.chars().take(30).collect::<String>()));
+            }
+            became
+        });
+        assert!(tried >= 4_000 && held >= 50, "{tried} {held}");
     }
 
     /// The example that GitHub publishes.

@@ -169,6 +169,60 @@ async fn a_query_is_typed_and_becomes_an_address() {
     assert!(wrong.contains("“&#60;script&#62;alert” is no term. Type state:failed"), "{wrong}");
 }
 
+/// The number of the bulk action that a list shows.
+fn bulk_job(list: &str) -> i64 {
+    let part = list.split("id=\"bulk\"").nth(1).expect("the place of bulk actions");
+    let link = part.split("/jobs/").nth(1).unwrap_or_else(|| panic!("no bulk action: {list}"));
+    link.split('"').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn the_list_tells_how_far_a_bulk_action_is_and_aborts_it() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    for _ in 0..3 {
+        world.client.enqueue_raw(mainspring::NewJob::new("stranger", Json::null())).await.unwrap();
+    }
+    let to = sent_to(&world.form("/p/default/jobs/bulk", &admin, "back=jobs&all=cancel").await).to_owned();
+    let list = page(&world, &to, &admin).await;
+    let id = bulk_job(&list);
+    assert!(list.contains("Cancel: every job") && list.contains("counting"), "{list}");
+    assert!(list.contains("data-quick"), "it follows quickly: {list}");
+    // It runs on a node, as that says it.
+    let store = world.client.store();
+    let (now, node) = (world.client.now(), mainspring_core::ids::NodeId(77));
+    let info = mainspring_core::node::NodeInfo {
+        id: node,
+        name: "n".into(),
+        pid: 1,
+        version: "0".into(),
+        slots: 1,
+        queues: vec![],
+        kinds: vec![],
+        tz_version: "none".into(),
+    };
+    store.join(now, info).await.unwrap();
+    let request = mainspring_core::store::ClaimRequest {
+        node,
+        limit: 1,
+        kinds: vec!["bulk".into()],
+        queues: vec![],
+        project: None,
+    };
+    assert_eq!(store.claim(now, request).await.unwrap().jobs.len(), 1);
+    let progress = mainspring_core::job::Progress { done: 1_500, total: Some(6_000), note: None };
+    store.set_progress(now, JobId(id), 1, progress).await.unwrap();
+    let list = page(&world, "/p/default/jobs?state=failed", &admin).await;
+    assert!(list.contains("<progress class=\"bar\" max=\"6000\" value=\"1500\""), "{list}");
+    assert!(list.contains("1,500 of 6,000") || list.contains("of 6"), "{list}");
+    let looker = viewer(&world).await;
+    let seen = page(&world, "/p/default/jobs", &looker).await;
+    assert!(seen.contains("Cancel: every job") && !seen.contains(&format!("/jobs/{id}/cancel")), "{seen}");
+    let aborted = world.form(&format!("/p/default/jobs/{id}/cancel"), &admin, "reason=").await;
+    assert_eq!(aborted.status.as_u16(), 303, "{}", aborted.text);
+    assert!(world.client.job(JobId(id)).await.unwrap().job.cancel_requested, "its node is asked to stop");
+}
+
 #[tokio::test]
 async fn all_that_match_are_done_in_the_background_and_their_page_tells_how_far_it_is() {
     let world = World::running().await;
@@ -185,13 +239,17 @@ async fn all_that_match_are_done_in_the_background_and_their_page_tells_how_far_
     let fields = "back=jobs%3Fqueue%3Dmail&all=cancel";
     let answer = world.form("/p/default/jobs/bulk", &admin, fields).await;
     let to = sent_to(&answer).to_owned();
-    let bulk: i64 = to.strip_prefix("/p/default/jobs/").unwrap().parse().unwrap();
+    assert_eq!(to, "/p/default/jobs?queue=mail", "back to the list, which tells how far it is");
+    let bulk = bulk_job(&page(&world, &to, &admin).await);
     world.until(bulk, JobState::Completed).await;
+    let over = page(&world, &to, &admin).await;
+    assert!(over.contains("Cancel: queue:mail") && over.contains("70 of 70 jobs done"), "{over}");
+    assert!(!over.contains(&format!("/jobs/{bulk}/cancel")), "nothing is left to abort: {over}");
     // The page's other seventy are not forgotten, and nothing else is touched.
     let told = page(&world, "/p/default/jobs?queue=mail&state=cancelled", &admin).await;
     assert!(told.contains("Cancelled<span class=\"count\">70</span>"), "{told}");
     assert_eq!(state(&world, other).await, JobState::Available);
-    let shown = page(&world, &to, &admin).await;
+    let shown = page(&world, &format!("/p/default/jobs/{bulk}"), &admin).await;
     assert!(shown.contains("done") && shown.contains("total") && shown.contains("70"), "{shown}");
     let looker = viewer(&world).await;
     assert_eq!(world.form("/p/default/jobs/bulk", &looker, fields).await.status.as_u16(), 403);

@@ -1,6 +1,8 @@
 //! The list: tabs by state, filters in the address, pages by key, deeds on many.
 
 use crate::access::{Caller, Right};
+use crate::bulk;
+use crate::bulk::pages::Line;
 use crate::frame::{self, Frame, segment};
 use crate::jobs::{self, JobQuery, JobView};
 use crate::listing::{self, Page};
@@ -159,6 +161,7 @@ struct ListPage {
     done: Option<String>,
     here: String,
     any: bool,
+    bulk: Vec<Line>,
 }
 
 fn row(job: &JobView, now: Timestamp) -> Row {
@@ -321,6 +324,7 @@ pub async fn show(
         newest: before.map(|_| asked.with(&[])),
         done: done(&asked),
         here: asked.with(&[]),
+        bulk: bulk::pages::lines(&caller, bulk::pages::known(&counts)).await?,
         any: counts.iter().any(|r| r.3 > 0),
         rows,
         frame,
@@ -329,7 +333,7 @@ pub async fn show(
 }
 
 /// Retries or cancels the chosen rows.
-pub async fn bulk(
+pub async fn chosen(
     State(web): State<Web>,
     caller: Caller,
     Path(project): Path<String>,
@@ -365,8 +369,8 @@ fn terms_of(back: Option<&str>) -> Asked {
         .map_or_else(Asked::default, |Query(a)| a)
 }
 
-/// Retries or cancels whatever the list's filter lets through, as a bulk action whose page tells how
-/// far it is.
+/// Retries or cancels whatever the list's filter lets through, as a bulk action; the list tells how far
+/// it is.
 async fn all_that_match(
     web: &Web,
     caller: &Caller,
@@ -399,8 +403,8 @@ async fn all_that_match(
     which.all = which == Which::default();
     let reason = Some("cancelled on the dashboard with all that match".to_owned());
     let order = Order { action, filter: which, limit: None, reason };
-    let made = crate::bulk::start(caller, &order).await?;
-    Ok(frame::redirect(web, &format!("/p/{}/jobs/{made}", segment(project))))
+    bulk::start(caller, &order).await?;
+    Ok(frame::redirect(web, &format!("/p/{}/{}", segment(project), asked.with(&[]))))
 }
 
 fn address(text: &str) -> http::Uri {
