@@ -15,32 +15,39 @@ fn a_query_completes_itself_word_by_word() {
     desk.set_up();
     let b = &desk.browser;
     b.see("#activity", "tour.");
-    desk.go("jobs");
     let offered = || -> Vec<String> {
         serde_json::from_value(b.script(&format!("return {OFFERED}"))).expect("completions")
     };
-    let all = offered();
-    assert!(all.iter().any(|o| o == "state:failed") && all.iter().any(|o| o == "key:"), "{all:?}");
+    // It offers what there is: the tour's first job has ended within seconds.
+    let mut all = vec![];
+    for _ in 0..60 {
+        desk.go("jobs");
+        all = offered();
+        if all.iter().any(|o| o == "state:completed") {
+            break;
+        }
+    }
+    assert!(all.iter().any(|o| o == "state:completed") && all.iter().any(|o| o == "key:"), "{all:?}");
     assert!(all.iter().any(|o| o.starts_with("kind:tour.")), "{all:?}");
     // The keyboard leads to it; what does not fit goes while one types.
     b.press(&["/"]);
-    b.press(&["s", "t", "a", "t", "e", ":", "f"]);
+    b.press(&["s", "t", "a", "t", "e", ":", "c", "o"]);
     b.until(
         "only what fits",
-        &format!("{OFFERED}.length > 0 && {OFFERED}.every((o) => o.includes('state:f'))"),
+        &format!("{OFFERED}.length > 0 && {OFFERED}.every((o) => o.includes('state:co'))"),
     );
-    assert_eq!(offered(), ["state:failed"]);
+    assert_eq!(offered(), ["state:completed"]);
     // A second word is completed behind the first.
-    b.fill("[name=q]", "state:failed kind:tour.");
+    b.fill("[name=q]", "state:completed kind:tour.");
     b.until("the second word", &format!("{OFFERED}.length > 0"));
     let second = offered();
-    assert!(second.iter().all(|o| o.starts_with("state:failed kind:tour.")), "{second:?}");
-    b.fill("[name=q]", "state:failed nothing-has-this-name");
+    assert!(second.iter().all(|o| o.starts_with("state:completed kind:tour.")), "{second:?}");
+    b.fill("[name=q]", "state:completed nothing-has-this-name");
     b.until("nothing that fits", &format!("{OFFERED}.length === 0"));
     b.fill("[name=q]", &second[0]);
     b.press(&[keys::ENTER]);
     let kind = second[0].rsplit(':').next().expect("a kind");
-    b.until("the list", "location.search.includes('state=failed')");
+    b.until("the list", "location.search.includes('state=completed')");
     assert!(b.address().contains(&format!("kind={kind}")), "{}", b.address());
     assert_eq!(b.complaints(), Vec::<String>::new());
 }
@@ -114,14 +121,13 @@ fn nothing_moves_for_those_who_ask_for_less_motion() {
         let found: Value = b.script(moving);
         serde_json::from_value(found).expect("what moves")
     };
-    for theme in ["light", "dark"] {
+    // Every element of a page is asked, which takes its time: few pages, of which each has all the parts.
+    for (theme, path) in [("light", "schedule-form"), ("dark", "jobs?state=running")] {
         b.system(theme, false);
-        for path in ["", "jobs", "schedules", "schedule-form"] {
-            assert_eq!(look(path), (vec![], 0), "{path}, {theme}");
-        }
+        assert_eq!(look(path), (vec![], 0), "{path}, {theme}");
     }
     // The question is a real one: with motion some of it moves.
     b.system("light", true);
-    let (found, _) = look("");
+    let (found, _) = look("jobs?state=running");
     assert!(found.iter().any(|f| f.contains("skeleton") && f.contains("pulse")), "{found:?}");
 }
