@@ -202,11 +202,7 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
         return server::measure(settings, number(0)?, load).await;
     }
     if phase == "lists" {
-        let (store, client) = open(settings, Purpose::RunJobs).await?;
-        history(settings, &store, &client, number(0)?).await?;
-        let figure = phases::lists(&client, number(0)?, crate::clock::now()).await?;
-        store.close().await;
-        return Ok(figure);
+        return lists_after(settings, number(0)?).await;
     }
     let works = matches!(phase, "drain" | "latency" | "storm" | "idle" | "idle-schedules");
     let (store, client) = open(settings, if works { Purpose::RunJobs } else { Purpose::Beside }).await?;
@@ -257,6 +253,15 @@ async fn drain_after(settings: &Settings, n: u64, history: u64) -> Result<Figure
     let noop = Noop::default();
     let figure = phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], n).await?;
     phases::recount(&client, before + n + history).await?;
+    store.close().await;
+    Ok(figure)
+}
+
+/// What listings take in a store that holds `n` finished jobs.
+async fn lists_after(settings: &Settings, n: u64) -> Result<Figure> {
+    let (store, client) = open(settings, Purpose::RunJobs).await?;
+    history(settings, &store, &client, n).await?;
+    let figure = phases::lists(&client, n, crate::clock::now()).await?;
     store.close().await;
     Ok(figure)
 }
