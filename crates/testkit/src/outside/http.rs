@@ -6,12 +6,15 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What a [`Stub`] does with a request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Answers with a status, headers and a body.
     Say(u16, Vec<(&'static str, String)>, String),
+    /// Answers with this status after a while.
+    Late(Duration, u16),
     /// Reads the request and hangs up without a word.
     HangUp,
     /// Reads the request and holds the connection, silent, until the other side gives up.
@@ -125,6 +128,10 @@ fn serve(stream: TcpStream, log: &Log<Got>, answers: &[Answer], n: &AtomicUsize)
                 head.push_str(&format!("{name}: {value}\r\n"));
             }
             write!(stream, "{head}\r\n{body}")
+        }
+        Some(Answer::Late(after, status)) => {
+            std::thread::sleep(*after);
+            write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")
         }
         Some(Answer::Silence) => stream.read_to_end(&mut Vec::new()).map(drop),
         Some(Answer::HangUp) | None => Ok(()),
