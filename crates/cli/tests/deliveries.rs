@@ -165,7 +165,7 @@ fn nodes_are_killed_and_no_notice_is_lost(mut world: World) {
             .0
             .until(&format!("more requests, seed {seed}"), || (world.seen() >= before + 2).then_some(()));
         // Somewhere within the time that the receiver takes to answer; the first time early in it.
-        wait(SLOW.mul_f64((seed >> (8 * round) & 0xff) as f64 / 255.0 * round as f64 / KILLS as f64));
+        wait(SLOW.mul_f64(((seed >> (8 * round)) & 0xff) as f64 / 255.0 * round as f64 / KILLS as f64));
         world.nothing_is_made_up();
         let last = world.nodes.len() - 1;
         for at in if round % 2 == 0 { 0..=last } else { last..=last } {
@@ -202,7 +202,8 @@ fn fault_killed_nodes_lose_no_notice_on_postgres() {
 fn fault_a_killed_node_loses_no_notice_on_a_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("notices.db");
-    let options = mainspring_store_sqlite::Options::default();
+    // It only looks on: the node is the one process that runs jobs on the file.
+    let options = mainspring_store_sqlite::Options { run_jobs: false, ..Default::default() };
     let store = SqliteStore::open(&path, options).expect("opens");
     let address = path.display().to_string();
     nodes_are_killed_and_no_notice_is_lost(World::start(runtime(), Arc::new(store), &address, 1));
