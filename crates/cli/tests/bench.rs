@@ -127,3 +127,30 @@ fn the_servers_memory_is_told_idle_and_under_requests_that_were_all_answered() {
     let counted = place.call(&["stats", "--json", "--store", &file]);
     assert!(counted.out.contains("\"total\": 200"), "{}", counted.out);
 }
+
+#[test]
+fn a_day_in_small_keeps_memory_store_and_latency_where_they_were() {
+    let mut place = Place::new();
+    let scratch = tempfile::tempdir().unwrap();
+    place.env.push(("TMPDIR".into(), scratch.path().display().to_string()));
+    let said = place.call(&["bench", "--phase", "day", "--jobs", "20000", "--json"]);
+    // 1 says that something grew; that it is told rightly is looked at below.
+    assert!(matches!(said.code, 0 | 1) && said.err.is_empty(), "{said:?}");
+    let figures: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let (figure, day) = (&figures[0], &figures[0]["day"]);
+    assert_eq!(figure["n"], 20_000);
+    let tenths = day["tenths"].as_array().unwrap();
+    assert_eq!(tenths.len(), 10);
+    assert_eq!(tenths[9]["jobs"], 20_000);
+    // So few jobs fill the file's log only after the first tenth: here the third is what counts.
+    for what in ["rss_mb", "size_mb"] {
+        let (third, last) = (tenths[2][what].as_f64().unwrap(), tenths[9][what].as_f64().unwrap());
+        assert!(last < third * 1.25, "{what} grew from {third} to {last}: {tenths:#?}");
+    }
+    assert!(["rss", "size", "p50"].iter().all(|what| day["ratios"][what].as_f64().unwrap() > 0.0), "{day}");
+    assert!(
+        tenths.iter().all(|t| t["p50_ms"].as_f64().unwrap() > 0.0 && t["size_mb"].as_f64().unwrap() > 0.1)
+    );
+    assert_eq!(day["flat"] == true, said.code == 0, "{day}");
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}

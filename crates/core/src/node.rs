@@ -78,4 +78,34 @@ pub struct Beat {
     pub known: bool,
     /// Attempts it holds whose end somebody asked for.
     pub cancel: Vec<(crate::ids::JobId, u32)>,
+    /// Why this program must not work on the store any more: a newer one has changed the schema in a
+    /// way that it could not work with (see [`breaking`]).
+    pub outgrown: Option<String>,
+}
+
+/// Whether a migration changes what older programs rely on: its name says so, as in
+/// `0007_breaking_routes`, because a name is all that a program knows of a migration it was built
+/// before. Every other migration only adds, and nodes of the release before go on beside it.
+pub fn breaking(migration: &str) -> bool {
+    migration.split('_').nth(1) == Some("breaking")
+}
+
+/// What a node is told that must not work on the store any more.
+pub fn outgrown(migration: &str) -> String {
+    format!(
+        "a newer mainspring has changed the store's schema ({migration}) in a way this program cannot work with; \
+         this node takes nothing more, start the newer program in its place"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_says_by_its_name_that_it_breaks_older_programs() {
+        assert!(breaking("0007_breaking_routes") && breaking("0007_breaking"));
+        assert!(!breaking("0007_routes") && !breaking("0007_unbreaking_routes") && !breaking("breaking"));
+        assert!(outgrown("0007_breaking_routes").contains("(0007_breaking_routes)"));
+    }
 }

@@ -9,7 +9,7 @@ use crate::{Inner, Lanes, rows};
 use jiff::Timestamp;
 use mainspring_core::error::Result;
 use mainspring_core::event::NewEvent;
-use mainspring_core::node::{Beat, NodeInfo, NodeRecord};
+use mainspring_core::node::{Beat, NodeInfo, NodeRecord, breaking, outgrown};
 use mainspring_core::store::{Orphan, Survey};
 use mainspring_core::{JobId, NodeId, ProjectId, StoreError, limits, time};
 use std::time::Duration;
@@ -27,7 +27,8 @@ const BEAT: &str = "
                      OR EXISTS (SELECT FROM bundles b WHERE b.node = n.id)))
             OR EXISTS (SELECT FROM running r WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.id = r.node))
             OR EXISTS (SELECT FROM bundles b WHERE NOT EXISTS (SELECT FROM nodes n WHERE n.id = b.node)),
-        coalesce((SELECT value FROM meta WHERE name = 'queues_version'), '0')";
+        coalesce((SELECT value FROM meta WHERE name = 'queues_version'), '0'),
+        ARRAY(SELECT name FROM mainspring_migrations WHERE number > $4 ORDER BY number)";
 
 const ORPHANS: &str = concat!(
     "SELECT r.node, r.attempt, r.cancel, ",
@@ -94,7 +95,7 @@ impl Inner {
     ) -> Result<(Beat, Survey)> {
         let (us, dead) = (time::micros(now), time::micros(time::minus(now, lease)));
         let row = transact!(&self.reach, self.lanes.aside, |conn| {
-            conn.one(BEAT, &[&node.0, &us, &dead]).await
+            conn.one(BEAT, &[&node.0, &us, &dead, &crate::schema::VERSION]).await
         })?;
         let version: i64 = row.get::<_, &str>(7).parse().unwrap_or(0);
         if version != self.names.version() {
@@ -103,7 +104,9 @@ impl Inner {
         let (jobs, attempts): (Vec<i64>, Vec<i32>) = (row.get(1), row.get(2));
         let known = row.get(0);
         let cancel = jobs.into_iter().zip(attempts).map(|(j, a)| (JobId(j), a as u32));
-        let beat = Beat { known, cancel: cancel.filter(|_| known).collect() };
+        let newer: Vec<&str> = row.get(8);
+        let outgrown = newer.into_iter().find(|name| breaking(name)).map(outgrown);
+        let beat = Beat { known, cancel: cancel.filter(|_| known).collect(), outgrown };
         let at = |i: usize| row.get::<_, Option<i64>>(i).map(time::from_micros);
         let survey =
             Survey { waiting: row.get(3), next_run_at: at(4), next_fire: at(5), lost_nodes: row.get(6) };

@@ -13,6 +13,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_keyed_bundles", include_str!("../migrations/0003_keyed_bundles.sql")),
 ];
 
+/// The schema this program writes.
+pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
+
 /// FNV-1a, 64 bits (Fowler, Noll, Vo): tells an altered text, not an attacker's.
 pub(crate) fn checksum(text: &str) -> i64 {
     let hash =

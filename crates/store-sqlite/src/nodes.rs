@@ -3,6 +3,7 @@
 use crate::enqueue::at_most;
 use crate::names::us;
 use crate::rows::{self, JobOptions, Row, row_columns};
+use crate::schema;
 use crate::tx::{Done, Tx, conflict};
 use jiff::Timestamp;
 use mainspring_core::event::NewEvent;
@@ -34,7 +35,7 @@ impl Tx<'_> {
             .prepare_cached("UPDATE nodes SET heartbeat_at = ?2 WHERE id = ?1 AND gone = 0")?
             .execute([node.0, us(now)])?
             > 0;
-        let mut beat = Beat { known, cancel: Vec::new() };
+        let mut beat = Beat { known, cancel: Vec::new(), outgrown: schema::outgrown(self.conn)? };
         if known {
             beat.cancel = self
                 .conn

@@ -7,6 +7,7 @@
 use crate::fault;
 use jiff::Timestamp;
 use mainspring_core::job::JobState;
+use mainspring_core::node;
 use mainspring_core::{StoreError, error::Result, time};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -88,6 +89,19 @@ pub(crate) fn migrate(conn: &Connection, file: &str) -> Result<()> {
         let _ = conn.execute_batch("ROLLBACK");
     }
     done
+}
+
+/// Whether a newer program has migrated the file under this one's feet in a way that breaks it.
+pub(crate) fn outgrown(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut newer = conn.prepare_cached("SELECT name FROM migrations WHERE number > ?1 ORDER BY number")?;
+    let names = newer.query_map([VERSION as i64], |r| r.get::<_, String>(0))?;
+    for name in names {
+        let name = name?;
+        if node::breaking(&name) {
+            return Ok(Some(node::outgrown(&name)));
+        }
+    }
+    Ok(None)
 }
 
 /// How many migrations the file has; refuses altered and unknown ones.

@@ -6,6 +6,7 @@
 //! or doubled anything is an error instead of a figure. Absolute figures belong to the machine and
 //! the minute: compare only what was measured in the same run (`bench/compare` does that).
 
+mod day;
 mod machine;
 mod pages;
 mod phases;
@@ -32,16 +33,16 @@ use std::time::Duration;
 #[command(
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  mainspring bench\n  mainspring bench --store postgres://me@localhost/empty --jobs 50000\n  \
-                  mainspring bench --phase latency --phase idle\n  mainspring bench --phase pages --history 1000000    each page of the server, with so many finished jobs\n  mainspring bench --phase server    its memory idle and at 200 requests a second\n\nIt works on a scratch file that it removes, or on an \
+                  mainspring bench --phase latency --phase idle\n  mainspring bench --phase pages --history 1000000    each page of the server, with so many finished jobs\n  mainspring bench --phase server    its memory idle and at 200 requests a second\n  mainspring bench --phase day    a day's jobs through one node: does anything grow?\n\nIt works on a scratch file that it removes, or on an \
                   empty PostgreSQL database that you name with --store."
 )]
 pub struct BenchArgs {
     /// One phase of a comparison run, or its report
     #[command(subcommand)]
     pub command: Option<BenchCommand>,
-    /// Jobs in bulk phases
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub jobs: u64,
+    /// Jobs in bulk phases: 100000 unless set, in `day` 4320000, fifty a second
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub jobs: Option<u64>,
     /// Only these phases (may be repeated); the longer ones only when named
     #[arg(long = "phase", value_name = "PHASE", value_parser = PHASES)]
     pub phases: Vec<String>,
@@ -65,7 +66,7 @@ pub enum BenchCommand {
         name: String,
         /// setup, batch N, single SECONDS CALLERS, drain N, drain-after N HISTORY, latency COUNT PER_SECOND,
         /// start HISTORY, lists HISTORY, idle SECONDS, idle-schedules N SECONDS,
-        /// server HISTORY SECONDS PER_SECOND
+        /// server HISTORY SECONDS PER_SECOND, day N
         phase: String,
         /// The phase's numbers
         numbers: Vec<u64>,
@@ -77,7 +78,7 @@ pub enum BenchCommand {
     },
 }
 
-const PHASES: [&str; 15] = [
+const PHASES: [&str; 16] = [
     "batch",
     "drain",
     "drain-after",
@@ -93,9 +94,10 @@ const PHASES: [&str; 15] = [
     "idle-schedules",
     "pages",
     "server",
+    "day",
 ];
 /// Those that take long, or ask for more than some stores can do: measured when they are named.
-const LONG: [&str; 9] = [
+const LONG: [&str; 10] = [
     "drain-after",
     "drain-keyed",
     "drain-limited",
@@ -105,6 +107,7 @@ const LONG: [&str; 9] = [
     "idle-schedules",
     "pages",
     "server",
+    "day",
 ];
 /// The queue of every job here.
 const QUEUE: &str = "default";
@@ -188,21 +191,19 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
         store.close().await;
         return Ok(Figure { phase: "setup".into(), ..Figure::default() });
     }
-    if phase == "drain-after" {
-        return drain_after(settings, number(0)?, number(1)?).await;
-    }
-    if matches!(phase, "drain-keyed" | "drain-limited" | "drain-nodes") {
-        return drain_otherwise(settings, phase, number(0)?).await;
-    }
-    if phase == "start" {
-        return start_after(settings, number(0)?).await;
-    }
-    if phase == "server" {
-        let load = server::Load { seconds: number(1)?, per_second: number(2)? };
-        return server::measure(settings, number(0)?, load).await;
-    }
-    if phase == "lists" {
-        return lists_after(settings, number(0)?).await;
+    match phase {
+        "drain-after" => return drain_after(settings, number(0)?, number(1)?).await,
+        "drain-keyed" | "drain-limited" | "drain-nodes" => {
+            return drain_otherwise(settings, phase, number(0)?).await;
+        }
+        "start" => return start_after(settings, number(0)?).await,
+        "lists" => return lists_after(settings, number(0)?).await,
+        "server" => {
+            let load = server::Load { seconds: number(1)?, per_second: number(2)? };
+            return server::measure(settings, number(0)?, load).await;
+        }
+        "day" => return day::measure(settings, number(0)?).await,
+        _ => {}
     }
     let works = matches!(phase, "drain" | "latency" | "storm" | "idle" | "idle-schedules");
     let (store, client) = open(settings, if works { Purpose::RunJobs } else { Purpose::Beside }).await?;
@@ -339,16 +340,17 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
         }
         progress.tell(figures.len() as u64 * 1_000, &format!("{phase} …"));
         let settings = scratch.fresh(&format!("{phase}.db"))?;
+        let jobs = args.jobs.unwrap_or(if phase == "day" { day::JOBS } else { 100_000 });
         let numbers: &[u64] = match phase {
             "single" => &[5, 16],
-            "drain-after" => &[args.jobs, args.history],
+            "drain-after" => &[jobs, args.history],
             "latency" => &[500, 50],
             "storm" => &[10_000],
             "idle" => &[10],
             "start" | "lists" => &[args.history],
             "idle-schedules" => &[args.schedules, 60],
             "server" => &[args.history, 30, 200],
-            _ => &[args.jobs],
+            _ => &[jobs],
         };
         work_off(&settings).await?;
         if phase == "pages" {
@@ -362,7 +364,8 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
         figures.push(Figure { phase: phase.into(), ..figure });
     }
     progress.end();
-    let in_time = figures.iter().filter_map(|f| f.pages.as_ref()).all(|report| report.slow().is_empty());
+    let in_time = figures.iter().filter_map(|f| f.pages.as_ref()).all(|report| report.slow().is_empty())
+        && figures.iter().filter_map(|f| f.day.as_ref()).all(|day| day.flat);
     if app.out.json {
         app.out.json(&figures)?;
         return Ok(in_time);
@@ -380,6 +383,9 @@ async fn overview(app: &mut App, args: &BenchArgs) -> Result<bool> {
         }
         if let Some(report) = &f.pages {
             show_pages(app, report)?;
+        }
+        if let Some(day) = &f.day {
+            day.show(app)?;
         }
     }
     app.out.line(

@@ -48,6 +48,9 @@ pub struct Figure {
     /// Page by page, in `pages`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pages: Option<super::pages::Report>,
+    /// Tenth by tenth, in `day`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<super::day::Day>,
     /// More, by phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -74,8 +77,8 @@ pub async fn wait(d: Duration) {
 pub struct Noop {
     count: Arc<AtomicU64>,
     /// By job number of the run: when it was sent, and how long it took to begin.
-    sent: Arc<Mutex<Vec<Option<Instant>>>>,
-    took: Arc<Mutex<Vec<f64>>>,
+    pub(super) sent: Arc<Mutex<Vec<Option<Instant>>>>,
+    pub(super) took: Arc<Mutex<Vec<f64>>>,
     timed: bool,
 }
 
@@ -104,11 +107,13 @@ pub fn registry(noop: Noop) -> Registry {
     Registry::new().handler(NOOP, KindSpec::default(), noop)
 }
 
-fn job(id: u64) -> NewJob {
+/// A job of the kind that counts.
+pub fn job(id: u64) -> NewJob {
     NewJob::new(NOOP, Json::trusted(format!("{{\"id\":{id}}}")))
 }
 
-fn done(phase: &str, n: u64, took: Duration) -> Figure {
+/// A figure of `n` jobs.
+pub fn done(phase: &str, n: u64, took: Duration) -> Figure {
     let secs = took.as_secs_f64();
     Figure {
         phase: phase.into(),
@@ -131,7 +136,8 @@ pub async fn batch_keyed(client: &Client, n: u64) -> Result<Figure> {
     batch_of(client, n, |id| NewJob { key: Some(format!("key-{}", id % 100).into()), ..job(id) }).await
 }
 
-async fn batch_of(client: &Client, n: u64, job: impl Fn(u64) -> NewJob) -> Result<Figure> {
+/// Enqueues `n` jobs in bulk, each as `job` makes it.
+pub async fn batch_of(client: &Client, n: u64, job: impl Fn(u64) -> NewJob) -> Result<Figure> {
     let begun = stopwatch();
     let mut next = 0;
     while next < n {
@@ -189,6 +195,11 @@ impl Running {
             let _ = stopped.await;
         }));
         Running { stop, task }
+    }
+
+    /// Whether it has ended, which it should not.
+    pub fn ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Ends it.
@@ -295,6 +306,11 @@ pub async fn latency(client: &Client, noop: Noop, node: Node, n: u64, per_second
 }
 
 impl Noop {
+    /// How many handlers have begun.
+    pub fn ran(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// One that notes when each job began.
     pub fn timed() -> Noop {
         Noop { timed: true, ..Noop::default() }

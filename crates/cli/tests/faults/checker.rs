@@ -130,7 +130,8 @@ pub async fn check(evidence: &Evidence<'_>) -> Result<Figures, Vec<String>> {
     if checker.wrong.is_empty() { Ok(checker.figures) } else { Err(checker.wrong) }
 }
 
-async fn all_jobs(store: &dyn Store) -> Vec<JobDetail> {
+/// Every job with its attempts.
+pub async fn all_jobs(store: &dyn Store) -> Vec<JobDetail> {
     let (mut jobs, mut before) = (Vec::new(), None);
     loop {
         let page = store.jobs(P, &JobFilter::default(), before, limits::PAGE as u32).await.expect("jobs");

@@ -105,6 +105,11 @@ impl Load {
         caller.insist(client, job, &token).await.expect("the load goes on")
     }
 
+    /// Its memory, for others that enqueue too.
+    pub fn shared(&self) -> Arc<Mutex<Memory>> {
+        self.memory.clone()
+    }
+
     /// Ends it; what was being tried is tried to its end.
     pub async fn end(&mut self) -> Memory {
         self.stop.store(true, Ordering::SeqCst);

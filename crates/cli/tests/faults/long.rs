@@ -3,6 +3,7 @@
 //! ```text
 //! MAINSPRING_FAULTS=1000 cargo test -p mainspring-cli --test faults -- --ignored --nocapture long_sqlite
 //! MAINSPRING_FAULTS=1000 cargo test -p mainspring-cli --test faults -- --ignored --nocapture long_postgres
+//! MAINSPRING_FAULTS=20 cargo test -p mainspring-cli --test faults -- --ignored --nocapture long_million
 //! ```
 //!
 //! `MAINSPRING_FAULTS_SEED` repeats the choice of faults (not their moments: those are real), and
@@ -10,10 +11,12 @@
 //! `target/faults/<name>.json` and `.md`.
 
 use crate::checker::{Figures, quantile};
+use crate::load::NARROW;
 use crate::machine::{PATIENCE, SLACK, look_for, now, start, wait};
 use crate::sqlite::assert_whole;
-use crate::world::{GRACE, LEASE, World};
+use crate::world::{GRACE, LEASE, READY, World};
 use mainspring_core::clock::{Entropy, Seeded};
+use mainspring_core::ids::ProjectId;
 use mainspring_testkit::pg::PrivateCluster;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
@@ -197,6 +200,53 @@ async fn long_postgres() {
     world.all_live();
     let figures = world.check().await;
     run.tell(&mut world, &figures);
+}
+
+/// Jobs that wait in the file of [`long_million`].
+const MILLION: usize = 1_000_000;
+
+/// F6 with a million jobs waiting: the only node is killed again and again, and is back at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes to hours: see the module's text"]
+async fn long_million() {
+    let mut run = Run::new("long_million");
+    let mut world = World::on_sqlite(None);
+    let url = world.receiver.url("/ok/waiting");
+    let job = || {
+        let payload = serde_json::json!({ "url": url, "sign": { "secret": "faults" } });
+        let payload = mainspring_core::Json::trusted(payload.to_string());
+        mainspring::NewJob { queue: NARROW.into(), ..mainspring::NewJob::new("http", payload) }
+    };
+    for _ in 0..MILLION / 10_000 {
+        world.client.enqueue_many((0..10_000).map(|_| job()).collect()).await.expect("they are taken");
+    }
+    println!("{:>5} s  {MILLION} jobs wait", run.begun.elapsed().as_secs());
+    world.up("only").await;
+    world.begin().await;
+    for _ in 0..run.faults {
+        run.pause(500, 2500).await;
+        world.kill9(0).await;
+        world.up_again(0).await;
+        world.acknowledged(5).await;
+        run.did("kill9", &world);
+    }
+    assert_whole(&world).await;
+    let memory = world.load.end().await;
+    let mut there = 0;
+    for id in memory.acknowledged.values() {
+        there += usize::from(world.store.job(ProjectId::DEFAULT, *id).await.expect("a look").is_some());
+    }
+    assert_eq!(there, memory.acknowledged.len(), "acknowledged enqueues are gone");
+    let counts = world.store.counts(ProjectId::DEFAULT).await.expect("counts");
+    let all: u64 = counts.iter().map(|c| c.3).sum();
+    assert!(all >= (MILLION + there) as u64, "{all} jobs of {MILLION} and {there}");
+    let wrong = world.store.audit().await.expect("an audit");
+    assert!(wrong.is_empty(), "{wrong:?}");
+    world.ready_ms.sort_unstable();
+    let slowest = quantile(&world.ready_ms, 1.0);
+    let waiting: u64 = counts.iter().filter(|c| !c.2.is_final()).map(|c| c.3).sum();
+    println!("{:?}: {waiting} wait, ready after {:?} ms", run.done, world.ready_ms);
+    assert!(u128::from(slowest) < READY.as_millis(), "ready after {:?} ms", world.ready_ms);
 }
 
 /// SIGTERM; it must end in time.

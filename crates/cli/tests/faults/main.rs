@@ -19,11 +19,15 @@
 )]
 
 mod checker;
+mod flood;
 mod hostile;
 mod load;
 mod long;
 mod machine;
 mod postgres;
 mod receiver;
+mod server;
 mod sqlite;
+mod telling;
+mod versions;
 mod world;

@@ -5,6 +5,7 @@ use crate::checker::{self, Evidence, Figures, Loss};
 use crate::load::{KEYED, Load, NARROW, NARROW_MAX};
 use crate::machine::{PATIENCE, Process, look_for, now, start, wait};
 use crate::receiver::Receiver;
+use crate::server::{Line, Served};
 use mainspring::Client;
 use mainspring_core::ids::{NodeId, ProjectId};
 use mainspring_core::job::JobState;
@@ -12,7 +13,11 @@ use mainspring_core::store::Store;
 use mainspring_core::time;
 use mainspring_store_postgres::PostgresStore;
 use mainspring_store_sqlite::SqliteStore;
+use mainspring_web::access::Right;
+use mainspring_web::accounts::{self, NewKey};
+use mainspring_web::{Config, Web};
 use rustix::process::Signal;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +125,26 @@ impl World {
             address,
             dir,
         }
+    }
+
+    /// Starts a node that serves, with more of a configuration: settings before its tables, and
+    /// tables after them.
+    pub async fn serve(&mut self, settings: &str, tables: &str) -> Served {
+        let at = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let file = self.dir().join("mainspring.toml");
+        let rest = std::fs::read_to_string(&file).expect("its configuration");
+        std::fs::write(&file, format!("listen = \"{at}\"\n{settings}{rest}{tables}")).expect("a file");
+        let web = Web::open(self.client.clone(), Config::default()).await.expect("tables");
+        let new = NewKey { name: "test".into(), rights: Right::ALL.into(), queues: vec![], expires_at: None };
+        let (_, key) = accounts::make_key(&web, P, "test", &new).await.expect("a key");
+        drop(web);
+        self.up("only").await;
+        let lives = async || {
+            let answer = Line::new(at).ask("GET", "/health/ready", "", "").ok()?;
+            (answer.status == 200).then_some(())
+        };
+        assert!(look_for(PATIENCE, lives).await.is_some(), "no answer: {}", self.nodes[0].said());
+        Served { at, key }
     }
 
     /// Its folder.

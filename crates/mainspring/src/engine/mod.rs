@@ -26,7 +26,7 @@ use mainspring_core::store::{Hint, Store, SweepPolicy};
 use mainspring_core::{limits, time};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -96,6 +96,8 @@ pub struct Signals {
     pub schedule: Notify,
     /// Write outcomes.
     pub finish: Arc<Notify>,
+    /// End: the store is for newer programs.
+    pub outgrown: Notify,
     /// Heartbeat now: a cancellation was asked for.
     pub heartbeat: Notify,
     /// Look for orphans.
@@ -134,6 +136,8 @@ pub struct Engine {
     node: Mutex<Option<NodeId>>,
     draining: AtomicBool,
     skewed: AtomicBool,
+    /// Why this program must not go on with the store.
+    outgrown: OnceLock<String>,
     /// Reapers judge nobody before this, in microseconds.
     judge_after: AtomicI64,
     /// The last heartbeat that was answered, in microseconds of the steady clock.
@@ -167,6 +171,7 @@ impl Engine {
             node: Mutex::default(),
             draining: AtomicBool::new(false),
             skewed: AtomicBool::new(false),
+            outgrown: OnceLock::new(),
             judge_after: AtomicI64::new(i64::MIN),
             heard: AtomicI64::new(i64::MIN),
             watched: AtomicI64::new(i64::MAX),
@@ -223,6 +228,19 @@ impl Engine {
         self.draining.load(Ordering::SeqCst)
     }
 
+    /// A newer program has changed the store in a way that this one cannot work with: nothing is
+    /// claimed from now on, and the node that runs this ends.
+    pub(crate) fn outgrow(&self, why: String) {
+        if self.outgrown.set(why).is_ok() {
+            self.signals.outgrown.notify_one();
+        }
+    }
+
+    /// Why this program must not go on with the store; None while it may.
+    pub fn outgrown(&self) -> Option<&str> {
+        self.outgrown.get().map(String::as_str)
+    }
+
     /// Sets whether the clock is too far off to claim.
     pub fn set_skewed(&self, skewed: bool) {
         self.skewed.store(skewed, Ordering::SeqCst);
@@ -230,7 +248,7 @@ impl Engine {
 
     /// Whether jobs may be claimed now.
     pub(crate) fn may_claim(&self) -> bool {
-        !self.draining() && !self.skewed.load(Ordering::SeqCst)
+        !self.draining() && self.outgrown().is_none() && !self.skewed.load(Ordering::SeqCst)
     }
 
     /// The database was lost: after it is back, every node must have had the time to show that it

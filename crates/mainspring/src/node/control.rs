@@ -11,7 +11,7 @@ use crate::step::{
     Cleaner, Dispatcher, Finisher, Heartbeat, Herald, Overseer, Promoter, Reaper, Scheduler, Scribe, Skew,
     Step, Warden, Watcher, ZoneCheck, scribe,
 };
-use mainspring_core::time;
+use mainspring_core::{StoreError, time};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot, watch};
@@ -77,8 +77,13 @@ impl Control {
         let weather = Arc::new(Weather::default());
         let mut takers = self.start_takers(self.driver(taking, &weather), skew);
         let mut writers = self.start_writers(self.driver(writing, &weather), heartbeat);
-        // An error says that whoever ran the node has gone, which means the same.
-        let _ = stopped.await;
+        tokio::select! {
+            // An error says that whoever ran the node has gone, which means the same.
+            _ = stopped => {}
+            () = engine.signals.outgrown.notified() => {
+                tracing::error!(why = engine.outgrown().unwrap_or_default(), "the node ends");
+            }
+        }
         let _ = stop_taking.send(true);
         let interrupted = self.drain().await;
         // What a claim brings after this is left to the reaper: leaving makes it due at once.
@@ -95,7 +100,10 @@ impl Control {
             }
         }
         engine.set_starter(None);
-        Ok(Summary { finished: engine.board.finished(), interrupted, unwritten })
+        match engine.outgrown() {
+            Some(why) => Err(StoreError::Schema(why.to_owned()).into()),
+            None => Ok(Summary { finished: engine.board.finished(), interrupted, unwritten }),
+        }
     }
 
     /// The loops that bring new work: they end first.

@@ -223,8 +223,10 @@ impl Node {
 
     /// Runs until `shutdown` is ready, then drains: at most the grace time and a second.
     ///
-    /// An error comes only before it has joined, and only when waiting would not help: a database
-    /// that cannot be reached is waited for. Dropping the future asks for the shutdown, too.
+    /// An error comes only when waiting would not help, and before it has joined, but for one: a newer
+    /// program has changed the schema in a way that this one cannot work with. Then the node drains as
+    /// it does otherwise and ends with that error. A database that cannot be reached is waited for.
+    /// Dropping the future asks for the shutdown, too.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<Summary, NodeError> {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (tell, mut told) = tokio::sync::oneshot::channel();

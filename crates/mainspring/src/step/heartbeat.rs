@@ -3,6 +3,8 @@
 //!
 //! A node that the store no longer knows was taken for dead and its attempts are others': it drops
 //! everything it holds and joins anew under a new id. It never guesses; the store's word decides.
+//! So it does when a newer program has changed the schema in a way that this one cannot work with: the
+//! node drains and ends.
 
 use super::{Step, Wake};
 use crate::engine::{Engine, NodeEvent};
@@ -83,6 +85,9 @@ impl Step for Heartbeat {
             engine.drop_everything();
             engine.events.tell(|| NodeEvent::Forgotten(node));
             return Ok(Wake::Again);
+        }
+        if let Some(why) = beat.outgrown {
+            engine.outgrow(why);
         }
         for (job, attempt) in beat.cancel {
             engine.cancel(job, attempt);

@@ -28,7 +28,7 @@ impl Tx<'_> {
     pub(super) fn heartbeat(&mut self, node: NodeId, lease: Duration) -> (Beat, Survey) {
         let now = self.now;
         let known = self.db.nodes.get_mut(&node).filter(|n| !n.ended);
-        let mut beat = Beat { known: known.is_some(), cancel: Vec::new() };
+        let mut beat = Beat { known: known.is_some(), cancel: Vec::new(), outgrown: None };
         if let Some(known) = known {
             known.record.heartbeat_at = now;
             beat.cancel = self

@@ -69,7 +69,12 @@ pub struct Stub {
 impl Stub {
     /// Starts one that gives these answers in turn, the last one for ever.
     pub fn start(answers: Vec<Answer>) -> Stub {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
+        Stub::start_at("127.0.0.1:0".parse().expect("an address"), answers)
+    }
+
+    /// The same at an address that was free a moment ago.
+    pub fn start_at(address: SocketAddr, answers: Vec<Answer>) -> Stub {
+        let listener = TcpListener::bind(address).expect("a port on loopback");
         let address = listener.local_addr().expect("its address");
         let got: Arc<Log<Got>> = Arc::new(Log { list: Default::default(), more: Default::default() });
         let (log, answers, n) = (got.clone(), Arc::new(answers), Arc::new(AtomicUsize::new(0)));

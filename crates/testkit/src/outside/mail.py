@@ -18,6 +18,7 @@ asks.add_argument("--tls", action="store_true")
 asks.add_argument("--start-tls", action="store_true")
 asks.add_argument("--login")
 asks.add_argument("--answers", default="")
+asks.add_argument("--port", type=int, default=0)
 asked = asks.parse_args()
 
 lock = threading.Lock()
@@ -91,7 +92,7 @@ def conversation():
 
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
-listens = loop.create_server(conversation, "127.0.0.1", 0, ssl=secure() if asked.tls else None)
+listens = loop.create_server(conversation, "127.0.0.1", asked.port, ssl=secure() if asked.tls else None)
 server = loop.run_until_complete(listens)
 
 

@@ -51,7 +51,7 @@ pub struct MailServer {
 impl MailServer {
     /// Starts one with the program's own flags: `--start-tls`, `--tls`, `--login=name:password`,
     /// `--answers=451 later|silence` (what it answers to the first mails; `silence` takes the mail and
-    /// breaks the connection before it says so).
+    /// breaks the connection before it says so), `--port=2525`.
     pub fn start(flags: &[&str]) -> MailServer {
         let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../outbound/tests/data");
         let mut child = Command::new(python())

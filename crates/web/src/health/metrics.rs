@@ -66,6 +66,14 @@ pub async fn text(web: &Web, project: ProjectId, nodes: bool) -> Result<String> 
         out.sample("mainspring_queue_paused", &[("queue", &queue.name)], u8::from(paused));
     }
 
+    out.family("mainspring_channels_silent", "Channels that are switched on and cannot deliver.");
+    let silent = match store.clone().tables() {
+        Some(tables) => mainspring::notify::trouble(&*tables).await?,
+        None => Vec::new(),
+    };
+    let silent = silent.iter().filter(|(of, ..)| *of == project.0).count();
+    out.sample("mainspring_channels_silent", &[], silent);
+
     if nodes {
         let mut all = store.nodes().await?;
         all.retain(|node| node.info.runs_jobs());

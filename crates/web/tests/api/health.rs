@@ -69,6 +69,7 @@ async fn figures_are_a_projects_own_and_take_a_key() {
         "mainspring_attempts_last_hour{project=\"default\",kind=\"fail\",outcome=\"failed\"} 1",
         "mainspring_oldest_waiting_seconds{project=\"default\",queue=\"default\"} 0",
         "mainspring_queue_paused{project=\"default\",queue=\"mail\"} 1",
+        "mainspring_channels_silent{project=\"default\"} 0",
         "# TYPE mainspring_jobs gauge",
     ] {
         assert!(answer.text.lines().any(|l| l == line), "{line} is not in\n{}", answer.text);
