@@ -7,6 +7,7 @@
 //! | [`slack`] | an incoming webhook of Slack |
 //! | [`discord`] | a webhook of Discord |
 //! | [`webhook`] | any address, signed by Standard Webhooks |
+//! | [`github`] | GitHub's REST interface: what has happened in repositories |
 //! | [`ping`] | an outside watcher that wants to hear from us |
 //!
 //! Everything goes through [`mainspring_outbound`], which judges addresses and ends what takes too
@@ -15,6 +16,7 @@
 
 pub mod discord;
 mod error;
+pub mod github;
 mod mail;
 pub mod ping;
 pub mod resend;
@@ -35,7 +37,7 @@ use std::time::Duration;
 /// The time for a whole exchange.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest wait that a service may ask for.
-pub const AFTER: Duration = Duration::from_secs(86_400);
+pub const AFTER: Duration = mainspring_outbound::LONGEST;
 /// Bytes of an answer that are read.
 const KEEP: usize = 16 << 10;
 /// Bytes of an answer that are shown.
@@ -94,16 +96,7 @@ fn shown(response: &Response) -> String {
 
 /// How long to wait: `retry-after` in seconds (whole or not) or as a date, at most [`AFTER`].
 fn retry_after(response: &Response, now: Timestamp) -> Option<Duration> {
-    let text = response.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        Ok(seconds) if seconds.is_finite() && seconds >= 0.0 => Duration::from_secs_f64(seconds.min(1e6)),
-        Ok(_) => return None,
-        Err(_) => {
-            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-            Duration::try_from(at.duration_since(now)).unwrap_or_default()
-        }
-    };
-    Some(wait.min(AFTER))
+    mainspring_outbound::retry_after(response.headers.get(RETRY_AFTER)?.to_str().ok()?, now)
 }
 
 /// What a status means when the service says nothing better: below 300 taken, 410 gone, 408, 409,

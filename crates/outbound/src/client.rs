@@ -11,6 +11,7 @@ use crate::link::Link;
 use crate::redirect;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::target::Target;
+use crate::unpack::{ACCEPTED, unpack};
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -35,11 +36,18 @@ pub struct Settings {
     pub resolver: Arc<dyn Resolve>,
     /// Certificates trusted besides the public ones: PEM, any number (a private authority).
     pub extra_roots: Option<String>,
+    /// Whether nothing but this machine may be reached.
+    pub offline: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { guard: Guard::default(), resolver: Arc::new(SystemResolver), extra_roots: None }
+        Settings {
+            guard: Guard::default(),
+            resolver: Arc::new(SystemResolver),
+            extra_roots: None,
+            offline: false,
+        }
     }
 }
 
@@ -62,6 +70,8 @@ pub struct Request {
     /// Redirects to follow, at most [`crate::REDIRECTS`]: 0 for whatever a person or a program of
     /// theirs chose the address of (`http` jobs, webhooks), more for connectors.
     pub follow: u8,
+    /// Whether the answer may come packed (gzip, brotli) and is unpacked, within `keep`.
+    pub unpack: bool,
 }
 
 impl Request {
@@ -75,6 +85,7 @@ impl Request {
             timeout: Duration::from_secs(30),
             keep: crate::BODY,
             follow: 0,
+            unpack: false,
         }
     }
 
@@ -114,7 +125,7 @@ pub struct Response {
     pub status: StatusCode,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body as sent, up to the request's limit. Nothing is decoded.
+    /// Its body, up to the request's limit: as sent, unless the request asked for it unpacked.
     pub body: Bytes,
     /// The body was longer; the rest was not read.
     pub cut: bool,
@@ -136,6 +147,7 @@ pub struct Client {
 }
 
 struct Inner {
+    offline: bool,
     guard: Guard,
     resolver: Arc<dyn Resolve>,
     tls: TlsConnector,
@@ -172,6 +184,7 @@ impl Client {
         let plain_tls = TlsConnector::from(Arc::new(tls.clone()));
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let inner = Inner {
+            offline: settings.offline,
             guard: settings.guard,
             resolver: settings.resolver,
             tls: TlsConnector::from(Arc::new(tls)),
@@ -267,7 +280,13 @@ impl Client {
         enter: &impl Fn(Phase),
     ) -> Result<(TcpStream, SocketAddr), Error> {
         enter(Phase::Dns);
+        if self.inner.offline && !target.is_loopback() {
+            return Err(Error::Offline { host: target.host().to_owned() });
+        }
         let found = self.resolve(target).await?;
+        if self.inner.offline && !found.iter().all(|a| a.to_canonical().is_loopback()) {
+            return Err(Error::Offline { host: target.host().to_owned() });
+        }
         for address in &found {
             let judged = self.inner.guard.judge(target.host(), *address, target.port());
             judged.map_err(Error::Refused)?;
@@ -366,7 +385,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     enter(Phase::Head);
-    let keep = request.keep;
+    let (keep, unpacks) = (request.keep, request.unpack);
     let shaken = hyper::client::conn::http1::Builder::new()
         .max_buf_size(crate::HEAD)
         .max_headers(crate::HEADERS)
@@ -379,13 +398,17 @@ where
     }));
     let answer = sender.send_request(head(request)?).await.map_err(broken)?;
     enter(Phase::Body);
-    let (parts, body) = answer.into_parts();
-    let (body, cut) = read(body, keep).await?;
+    let (mut parts, body) = answer.into_parts();
+    let (mut body, mut cut) = read(body, keep).await?;
+    if unpacks {
+        (body, cut) = unpack(&mut parts.headers, body, cut, keep)?;
+    }
     Ok(Response { status: parts.status, headers: parts.headers, body, cut, address })
 }
 
 fn head(request: Request) -> Result<http::Request<Full<Bytes>>, Error> {
-    let Request { target, method, headers, body, .. } = request;
+    let Request { target, method, headers, body, unpack, .. } = request;
+    let encodings = if unpack { ACCEPTED } else { "identity" };
     let invalid = |e: http::Error| Error::Invalid { field: "url", text: e.to_string() };
     let uri: http::Uri =
         target.path_and_query().parse().map_err(|e: http::uri::InvalidUri| invalid(e.into()))?;
@@ -399,7 +422,7 @@ fn head(request: Request) -> Result<http::Request<Full<Bytes>>, Error> {
     );
     own.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     own.extend(headers);
-    own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    own.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encodings));
     own.insert(header::CONNECTION, HeaderValue::from_static("close"));
     Ok(out)
 }

@@ -1,6 +1,7 @@
 //! How a request can fail, told apart so that a caller can choose what follows.
 
 use crate::guard::Refusal;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// What the exchange was doing when its time was up.
@@ -83,6 +84,45 @@ pub enum Error {
     /// More redirects than were to be followed.
     #[error("redirected more than {0} times")]
     Redirects(u8),
+    /// Nothing but this machine may be reached, as somebody set it. Nothing was sent.
+    #[error("{host} was not asked: offline is set, and then only this machine may be reached")]
+    Offline {
+        /// The host.
+        host: String,
+    },
+    /// The host wants no more requests for now, or ours are too many.
+    #[error("{host} is not asked before {until}: its limit is reached")]
+    Limited {
+        /// The host.
+        host: String,
+        /// When it may be asked again.
+        until: Timestamp,
+    },
+    /// The host failed again and again and is left alone.
+    #[error("{host} is not asked before {until}: it failed {} times in a row", crate::FAILURES)]
+    Resting {
+        /// The host.
+        host: String,
+        /// When it may be asked again.
+        until: Timestamp,
+    },
+    /// The site's robots.txt does not want it.
+    #[error("{url} is not to be fetched by programs: the site's robots.txt says so")]
+    Robots {
+        /// The address without its query.
+        url: String,
+    },
+    /// A replay or a simulation has nothing for it.
+    #[error("there is no {what} for {request}")]
+    Missing {
+        /// `recorded answer` or `simulated service`.
+        what: &'static str,
+        /// The request, secrets gone.
+        request: String,
+    },
+    /// A recording cannot be read or written.
+    #[error("cassette: {0}")]
+    Cassette(String),
     /// The other side broke the rules of HTTP or hung up in the middle.
     #[error("broken answer: {0}")]
     Protocol(String),
@@ -101,11 +141,34 @@ impl Error {
             Error::TooLarge => "too_large",
             Error::Redirects(_) => "redirects",
             Error::Protocol(_) => "protocol",
+            Error::Offline { .. } => "offline",
+            Error::Limited { .. } => "limited",
+            Error::Resting { .. } => "resting",
+            Error::Robots { .. } => "robots",
+            Error::Missing { .. } => "missing",
+            Error::Cassette(_) => "cassette",
         }
     }
 
     /// Whether the same request may succeed later without anyone doing anything.
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Error::Invalid { .. } | Error::Refused(_))
+        self.is_hosts() || self.until().is_some()
+    }
+
+    /// When the same request may be sent again, if that is known.
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Error::Limited { until, .. } | Error::Resting { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// Whether it was the host, or the way to it, that failed.
+    pub(crate) fn is_hosts(&self) -> bool {
+        use Error::*;
+        matches!(
+            self,
+            Dns { .. } | Connect { .. } | Tls { .. } | Timeout { .. } | TooLarge | Redirects(_) | Protocol(_)
+        )
     }
 }

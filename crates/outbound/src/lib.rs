@@ -12,21 +12,31 @@
 //! A redirect is an answer like any other. A connector may ask for a few to be followed
 //! ([`Request::follow`]): each goes the whole path again, and takes no credentials to another site.
 //!
+//! Connectors stand before the [`Door`]: the client with manners (pace per host, `Retry-After` and rate
+//! limits, conditional requests, robots.txt, a breaker, a meter) and a choice of transports, so that the
+//! same code runs live, recorded, replayed or simulated. With [`Settings::offline`] nothing but this
+//! machine is reached, whatever asks.
+//!
 //! It deliberately does not: read a proxy from the
-//! environment, decode a content encoding (it asks for `identity`; whoever sends a compressed bomb
-//! sees its compressed bytes kept), reuse connections (each request resolves and is judged again),
+//! environment, unpack what it was not asked to unpack (an `http` job's body stays as sent), reuse connections (each request resolves and is judged again),
 //! keep cookies, or speak anything but HTTP/1.1 itself. Mail gets a connection from here ([`Link`]), judged
 //! and encrypted the same way.
 
 mod client;
+mod door;
 mod error;
 mod guard;
 mod link;
 mod redirect;
 mod resolve;
 mod target;
+mod unpack;
 
 pub use client::{Client, Request, Response, Settings, Verdict};
+pub use door::{
+    Answer, Call, Door, FAILURES, Fetching, Kept, LONGEST, Manners, MemoryShelf, Meter, Pace, Player, READ,
+    REST, Recorder, Robots, Running, Shelf, TOKEN, Time, Transport, Usage, Waiting, retry_after,
+};
 pub use error::{Error, Phase};
 pub use guard::{Allow, Guard, OwnPorts, Refusal};
 pub use link::Link;

@@ -48,7 +48,7 @@ impl Target {
     }
 
     /// Where `location`, which may be relative, leads from here. As strict as [`Target::parse`].
-    pub(crate) fn follow(&self, location: &str) -> Result<Target, Error> {
+    pub fn follow(&self, location: &str) -> Result<Target, Error> {
         match self.url.join(location) {
             Ok(_) if location.contains(|c: char| c.is_control() || c == '\\') => Target::parse(location),
             Ok(next) => Target::parse(next.as_str()),
@@ -57,8 +57,31 @@ impl Target {
     }
 
     /// Scheme, host and port: what credentials belong to.
-    pub(crate) fn same_site(&self, other: &Target) -> bool {
+    pub fn same_site(&self, other: &Target) -> bool {
         self.url.origin() == other.url.origin()
+    }
+
+    /// This address at `to` when it lies below `from`: what simulated services stand in for.
+    pub(crate) fn moved(&self, from: &Target, to: &Target) -> Option<Result<Target, Error>> {
+        let base = from.url.path().trim_end_matches('/');
+        let rest = self.url.path().strip_prefix(base)?;
+        if !self.same_site(from) || !(rest.is_empty() || rest.starts_with('/')) {
+            return None;
+        }
+        let path = format!("{}{rest}", to.url.path().trim_end_matches('/'));
+        let mut url = to.url.clone();
+        url.set_path(&path);
+        url.set_query(self.url.query());
+        Some(Target::parse(url.as_str()))
+    }
+
+    /// Whether the host is this machine by its very name: a loopback address, `localhost` or a name below it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let name = self.host().trim_end_matches('.');
+        match self.address() {
+            Some(address) => address.to_canonical().is_loopback(),
+            None => name == "localhost" || name.ends_with(".localhost"),
+        }
     }
 
     /// Whether TLS is asked for.

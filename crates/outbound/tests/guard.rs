@@ -56,7 +56,7 @@ async fn localhost_is_reached_when_its_address_is_allowed() {
 
 fn scripted(allow: &[&str], script: &Arc<Script>) -> Client {
     let guard = Guard::new(allow).unwrap();
-    Client::new(Settings { guard, resolver: script.clone(), extra_roots: None }).unwrap()
+    Client::new(Settings { guard, resolver: script.clone(), ..Settings::default() }).unwrap()
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ async fn the_next_address_is_tried_when_one_is_closed() {
     let server = Server::fixed("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let resolver = Script::new(&[&["127.0.0.77", "127.0.0.1"]]);
     let guard = Guard::new(&["127.0.0.0/8"]).unwrap();
-    let client = Client::new(Settings { guard, resolver, extra_roots: None }).unwrap();
+    let client = Client::new(Settings { guard, resolver, ..Settings::default() }).unwrap();
     let url = format!("http://two.test:{}/", server.address.port());
     assert_eq!(client.send(get(&url)).await.unwrap().address, server.address);
 }

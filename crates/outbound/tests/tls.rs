@@ -41,7 +41,8 @@ async fn server() -> SocketAddr {
 fn client(extra_roots: Option<&str>) -> Client {
     let guard = Guard::new(&["127.0.0.0/8"]).unwrap();
     let resolver = Script::new(&[&["127.0.0.1"]]);
-    Client::new(Settings { guard, resolver, extra_roots: extra_roots.map(str::to_owned) }).unwrap()
+    Client::new(Settings { guard, resolver, extra_roots: extra_roots.map(str::to_owned), offline: false })
+        .unwrap()
 }
 
 const CA: &str = include_str!("data/ca.pem");
