@@ -19,6 +19,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("/sign-in", "walked before signing in"),
     ("/setup/{token}", "walked before there is an account"),
     ("/invite/{token}", "takes a link that is shown once: opened in people.rs"),
+    ("/p/{project}/mail-preview/{notice}", "a mail, drawn in a frame of its preview"),
     ("/p/{project}/alerts/{alert}", "is there once an alert has fired"),
 ];
 

@@ -2,6 +2,7 @@
 
 pub mod api;
 mod fields;
+mod mail;
 pub mod pages;
 
 use crate::access::Caller;

@@ -28,6 +28,7 @@ pub fn routes() -> Router<Web> {
         .route("/p/{project}/channels/{channel}", get(show))
         .route("/p/{project}/channels/{channel}/{deed}", post(act))
         .route("/p/{project}/channel-form", get(form).post(save))
+        .merge(super::mail::routes())
 }
 
 /// Where a channel stands.

@@ -41,6 +41,13 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
 ];
 
+/// Marks an answer that holds a page which is not ours, such as a mail: it may only be looked at, in a
+/// frame of ours, with the styles it brings; it runs nothing, asks for nothing and sends nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Sandboxed;
+
+const SANDBOX: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
 /// A server that has its port.
 pub struct Bound {
     listener: TcpListener,
@@ -81,8 +88,11 @@ async fn not_so(request: Request) -> Problem {
 
 async fn headers(State(web): State<Web>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    // A mail is shown in a frame of ours, and says for itself what may be done with it.
+    let framed = response.extensions().get::<Sandboxed>().is_some();
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
+        let value = if framed && name == header::CONTENT_SECURITY_POLICY { SANDBOX } else { value };
         headers.insert(name, HeaderValue::from_static(value));
     }
     if web.secure() {

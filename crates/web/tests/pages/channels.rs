@@ -251,3 +251,41 @@ async fn the_side_bar_counts_alerts_that_fire() {
     sent_to(&world.form(&format!("/p/default/alerts/{alert}/close"), &admin, "note=").await);
     assert!(!page(&world, "/p/default/jobs", &admin).await.contains(count));
 }
+
+#[tokio::test]
+async fn mails_are_shown_as_they_would_be_sent_and_can_do_nothing() {
+    let world = World::still().await;
+    let admin = world.admin().await;
+    for (word, subject) in [
+        ("critical", "Critical: Schedule nightly backup failed 3 times in a row · default"),
+        ("warning", "Warning: "),
+        ("info", "Info: "),
+        ("recovered", "Recovered: "),
+        ("test", "Test: "),
+        ("message", "The weekly report is ready · default"),
+    ] {
+        let shown = page(&world, &format!("/p/default/mail-preview?notice={word}"), &admin).await;
+        let at = format!("/p/default/mail-preview/{word}");
+        assert!(
+            shown.contains(subject) && shown.contains(&format!("src=\"{at}\" sandbox")),
+            "{word}: {shown}"
+        );
+        assert!(shown.contains("node: mill-1"), "the plain text of {word}: {shown}");
+        let mail = world.get(&at, &admin).await;
+        assert_eq!(mail.status.as_u16(), 200);
+        let csp = mail.header("content-security-policy");
+        for part in ["sandbox;", "default-src 'none'", "frame-ancestors 'self'", "form-action 'none'"] {
+            assert!(csp.contains(part), "{part} is not in {csp}");
+        }
+        assert!(mail.text.contains("max-width:600px") && mail.text.contains("mill-1"), "{}", mail.text);
+        assert!(!mail.text.contains("<script"), "{}", mail.text);
+    }
+    // Only a mail may bring styles of its own, and only into a frame of ours.
+    let own = world.get("/p/default/mail-preview", &admin).await;
+    assert!(!own.header("content-security-policy").contains("unsafe"));
+    for gone in ["/p/default/mail-preview?notice=pigeon", "/p/default/mail-preview/pigeon"] {
+        assert_eq!(world.get(gone, &admin).await.status.as_u16(), 404, "{gone}");
+    }
+    assert_eq!(world.get("/p/default/mail-preview/critical", "").await.status.as_u16(), 401);
+    assert!(page(&world, "/p/default/channels", &admin).await.contains("href=\"/p/default/mail-preview\""));
+}
