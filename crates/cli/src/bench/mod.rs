@@ -6,6 +6,7 @@
 //! or doubled anything is an error instead of a figure. Absolute figures belong to the machine and
 //! the minute: compare only what was measured in the same run (`bench/compare` does that).
 
+mod aged;
 mod day;
 mod machine;
 mod pages;
@@ -192,12 +193,12 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
         return Ok(Figure { phase: "setup".into(), ..Figure::default() });
     }
     match phase {
-        "drain-after" => return drain_after(settings, number(0)?, number(1)?).await,
+        "drain-after" => return aged::drain_after(settings, number(0)?, number(1)?).await,
         "drain-keyed" | "drain-limited" | "drain-nodes" => {
             return drain_otherwise(settings, phase, number(0)?).await;
         }
-        "start" => return start_after(settings, number(0)?).await,
-        "lists" => return lists_after(settings, number(0)?).await,
+        "start" => return aged::start_after(settings, number(0)?).await,
+        "lists" => return aged::lists_after(settings, number(0)?).await,
         "server" => {
             let load = server::Load { seconds: number(1)?, per_second: number(2)? };
             return server::measure(settings, number(0)?, load).await;
@@ -243,52 +244,6 @@ async fn driver(settings: &Settings, phase: &str, numbers: &[u64]) -> Result<Fig
     };
     store.close().await;
     Ok(figure)
-}
-
-/// Drains `n` jobs in a store that holds `history` finished ones; each is made by running it.
-async fn drain_after(settings: &Settings, n: u64, history: u64) -> Result<Figure> {
-    let (store, client) = open(settings, Purpose::RunJobs).await?;
-    let before = phases::completed(&client).await?;
-    self::history(settings, &store, &client, history).await?;
-    phases::batch(&client, n).await?;
-    let noop = Noop::default();
-    let figure = phases::drain(&client, noop.clone(), vec![node(settings, &store, &noop)?], n).await?;
-    phases::recount(&client, before + n + history).await?;
-    store.close().await;
-    Ok(figure)
-}
-
-/// What listings take in a store that holds `n` finished jobs.
-async fn lists_after(settings: &Settings, n: u64) -> Result<Figure> {
-    let (store, client) = open(settings, Purpose::RunJobs).await?;
-    history(settings, &store, &client, n).await?;
-    let figure = phases::lists(&client, n, crate::clock::now()).await?;
-    store.close().await;
-    Ok(figure)
-}
-
-/// Finished jobs, each made by running it.
-async fn history(settings: &Settings, store: &Arc<dyn Store>, client: &Client, n: u64) -> Result<()> {
-    if n > 0 {
-        phases::batch(client, n).await?;
-        let noop = Noop::default();
-        phases::drain(client, noop.clone(), vec![node(settings, store, &noop)?], n).await?;
-    }
-    Ok(())
-}
-
-/// How soon a process begins its first job in a store that holds `n` finished ones.
-async fn start_after(settings: &Settings, n: u64) -> Result<Figure> {
-    let (store, client) = open(settings, Purpose::RunJobs).await?;
-    history(settings, &store, &client, n).await?;
-    store.close().await;
-    drop((store, client));
-    let (noop, begun) = (Noop::default(), phases::stopwatch());
-    let (store, client) = open(settings, Purpose::RunJobs).await?;
-    let node = node(settings, &store, &noop)?;
-    let figure = phases::start(&client, noop, node, begun).await?;
-    store.close().await;
-    Ok(Figure { n, ..figure })
 }
 
 /// Drains `n` jobs that have keys, or whose queue has a rate, or with several nodes at once.

@@ -82,7 +82,7 @@ async fn ask(client: &Client, url: &str, cookie: &str) -> Result<()> {
 /// The first account's session, made before the server begins.
 async fn session(settings: &Settings, history: u64) -> Result<String> {
     let (store, client) = super::open(settings, Purpose::RunJobs).await?;
-    super::history(settings, &store, &client, history).await?;
+    super::aged::history(settings, &store, &client, history).await?;
     let web = Web::open(client.clone(), Config::default()).await?;
     let cookie = super::pages::sign_in(&web, &Inside::new(web.clone())).await?;
     drop((web, client));

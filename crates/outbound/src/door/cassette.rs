@@ -224,7 +224,13 @@ fn scrub_body(text: &str) -> String {
 /// Whether something was there to scrub.
 fn scrub_json(value: &mut Value) -> bool {
     match value {
-        Value::Array(list) => list.iter_mut().fold(false, |found, item| scrub_json(item) || found),
+        Value::Array(list) => {
+            let mut found = false;
+            for item in list {
+                found |= scrub_json(item);
+            }
+            found
+        }
         Value::Object(map) => {
             let mut found = false;
             for (name, item) in map {
