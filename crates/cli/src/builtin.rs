@@ -83,6 +83,7 @@ fn outbound(settings: &Settings, own_ports: &OwnPorts) -> Result<mainspring_outb
     };
     let mut guard = mainspring_outbound::Guard::new(&settings.outbound_allow).map_err(wrong)?;
     guard.own_ports = own_ports.clone();
-    mainspring_outbound::Client::new(mainspring_outbound::Settings { guard, ..Default::default() })
+    let offline = settings.offline;
+    mainspring_outbound::Client::new(mainspring_outbound::Settings { guard, offline, ..Default::default() })
         .map_err(wrong)
 }

@@ -160,3 +160,15 @@ fn without_the_setting_a_command_does_not_run_and_says_which_setting() {
     assert!(error.contains("MS0030") && error.contains("commands.enabled = true"), "{error}");
     assert!(!place.path().join("ran").exists());
 }
+
+#[test]
+fn offline_nothing_but_this_machine_is_called() {
+    let mut place = Place::new();
+    place.env.push(("MAINSPRING_OFFLINE".into(), "1".into()));
+    place.ok(&["up", "--no-tour", "--exit-when-idle"]);
+    place.ok(&["job", "enqueue", "http", r#"{"url": "https://outside.invalid/"}"#, "--attempts", "1"]);
+    let said = place.ok(&["up", "--exit-when-idle"]);
+    assert!(said.contains("1 failed"), "{said}");
+    let shown = place.ok(&["job", "show", "1"]);
+    assert!(shown.contains("outside.invalid was not asked: offline is set"), "{shown}");
+}

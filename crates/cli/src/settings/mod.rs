@@ -150,6 +150,8 @@ pub struct Settings {
     pub key: Option<KeyText>,
     /// Private targets of `http` jobs.
     pub outbound_allow: Vec<String>,
+    /// Whether nothing but this machine may be called.
+    pub offline: bool,
     /// The collector of traces, if any.
     pub tracing_endpoint: Option<String>,
     /// Of 100 traces so many are sent.
@@ -272,7 +274,7 @@ fn typed(
     // Values have been checked by the table's kinds, so that what follows cannot fail.
     let duration = |key: &str| mainspring_core::duration::parse(&text(key)).unwrap_or_default();
     let int = |key: &str| text(key).parse::<u64>().unwrap_or_default();
-    let yes = |key: &str| text(key) == "true";
+    let yes = |key: &str| matches!(text(key).as_str(), "true" | "1");
     let (store, origin) = find("store");
     let base = match origin {
         Origin::File(_) => file.as_ref().and_then(|f| f.path().parent()).map(Path::to_owned),
@@ -320,6 +322,7 @@ fn typed(
         key_command: list("secrets.key_command"),
         key: env.get(KEY).filter(|t| !t.trim().is_empty()).map(|t| KeyText(Secret::new(t))),
         outbound_allow: list("outbound.allow"),
+        offline: yes("offline"),
         tracing_endpoint: Some(text("tracing.endpoint")).filter(|u| !u.is_empty()),
         tracing_share: int("tracing.share"),
         log_level: text("log.level"),

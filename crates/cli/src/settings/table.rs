@@ -396,6 +396,18 @@ pub const SETTINGS: &[Setting] = &[
     )
     .eg("localhost:8080,10.0.0.0/8"),
     row(
+        "offline",
+        Flag::None,
+        Kind::Bool,
+        "false",
+        "Whether nothing but this machine may be called",
+    )
+    .more(
+        "Jobs, channels, connectors and traces that would leave this machine fail and say so; names are not even looked up. \
+         For demonstrations and tests. The store's own address is not meant.",
+    )
+    .eg("true"),
+    row(
         "tracing.endpoint",
         Flag::None,
         Kind::Url,

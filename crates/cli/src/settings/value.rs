@@ -99,7 +99,7 @@ pub fn toml_value(setting: &Setting, text: &str) -> String {
 fn check(setting: &Setting, text: &str) -> Result<(), String> {
     match setting.kind {
         Kind::Bool => match text {
-            "true" | "false" => Ok(()),
+            "true" | "false" | "1" | "0" => Ok(()),
             _ => Err(format!("{text:?} is neither true nor false")),
         },
         Kind::Int(min, max) => match text.parse::<u64>() {

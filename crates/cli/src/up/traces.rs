@@ -32,7 +32,7 @@ pub async fn start(app: &App, client: &Client) -> Result<Traced> {
     let settings = &app.settings;
     let Some(url) = &settings.tracing_endpoint else { return Ok(Traced(None)) };
     let instance = format!("{}-{}", settings.node_name.as_deref().unwrap_or("node"), std::process::id());
-    let endpoint = Endpoint::new(url, &instance)
+    let endpoint = Endpoint::new(url, &instance, settings.offline)
         .map_err(|e| CliError::new(Code::CONFIG_INVALID, e).at("tracing.endpoint"))?;
     let store = client.store();
     let salt = match store.meta(SALT).await? {

@@ -122,7 +122,9 @@ fn apart(desk: &Desk, ways: &[String]) -> Vec<Page> {
             const answer = await fetch(way, {{ headers: {{ accept: 'text/html' }} }});
             const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
             const alien = ['SCRIPT', 'IMG', 'IFRAME', 'OBJECT', 'EMBED', 'BASE', 'META', 'STYLE'];
-            const odd = [...page.querySelectorAll('*')].filter((e) =>
+            // A mail is shown in a frame of its own, in which nothing may run.
+            const mail = 'iframe.mail[sandbox=\"\"][src^=\"/p/default/mail-preview/\"]';
+            const odd = [...page.querySelectorAll('*')].filter((e) => !e.matches(mail)).filter((e) =>
                 [...e.attributes].some((a) => a.name.startsWith('on') || a.name === 'srcdoc') ||
                 (e.closest('main') && (alien.includes(e.tagName) || e.hasAttribute('style'))));
             const links = [...page.querySelectorAll('a[href]')];

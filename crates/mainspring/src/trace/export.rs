@@ -29,8 +29,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The collector at `url`; the path of traces is added unless one is given. The operator named it,
-    /// so it may be private: that very host and port, and nothing else. `instance` names this process.
-    pub fn new(url: &str, instance: &str) -> Result<Endpoint, String> {
+    /// so it may be private: that very host and port, and nothing else. `instance` names this process. `offline`:
+    /// only if it is on this machine.
+    pub fn new(url: &str, instance: &str, offline: bool) -> Result<Endpoint, String> {
         let parsed = Target::parse(url).map_err(|e| e.to_string())?;
         let whole = match parsed.path_and_query().as_str() {
             "/" => format!("{}{PATH}", url.trim_end_matches('/')),
@@ -39,7 +40,7 @@ impl Endpoint {
         let target = Target::parse(&whole).map_err(|e| e.to_string())?;
         let entry = format!("{}:{}", target.host(), target.port());
         let guard = Guard::new(&[entry])?;
-        let client = Client::new(Settings { guard, ..Settings::default() })?;
+        let client = Client::new(Settings { guard, offline, ..Settings::default() })?;
         Ok(Endpoint { client, target, instance: instance.to_owned() })
     }
 
