@@ -105,20 +105,20 @@ impl Kit {
 
     /// One delivery.
     pub async fn delivery(&self, id: i64) -> Result<Delivery> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_deliveries WHERE project = ?1 AND pack = ?2 AND id = ?3"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(id);
+        let statement = statement.bind(id);
         self.read(statement).await?.optional()?.ok_or_else(|| KitError::not_found("delivery", id))
     }
 
     /// Deliveries in a state with a number above `after`, at most `limit` (1,000).
     pub async fn deliveries(&self, state: DeliveryState, after: i64, limit: u32) -> Result<Vec<Delivery>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_deliveries WHERE project = ?1 AND pack = ?2 AND state = ?3 AND id > ?4
              ORDER BY id LIMIT ?5"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(state.as_str()).bind(after);
+        let statement = statement.bind(state.as_str()).bind(after);
         Ok(self.read(statement.bind(limit.min(1000))).await?.into_typed()?)
     }
 

@@ -142,24 +142,24 @@ impl Kit {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<Item>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_items WHERE source = ?3 AND kind = ?4 AND at >= ?5 AND at < ?6
                  AND EXISTS (SELECT 1 FROM kit_sources s WHERE s.project = ?1 AND s.pack = ?2 AND s.id = ?3)
              ORDER BY at DESC, id DESC LIMIT ?7"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(source).bind(kind);
+        let statement = statement.bind(source).bind(kind);
         let limit = limit.min(mainspring_core::limits::TABLE_ROWS as u32);
         Ok(self.read(statement.bind(from).bind(until).bind(limit)).await?.into_typed()?)
     }
 
     /// The items of a kind that are open, the oldest first, at most `limit` (10,000).
     pub async fn open_items(&self, source: i64, kind: &str, limit: u32) -> Result<Vec<Item>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_items WHERE source = ?3 AND kind = ?4 AND closed IS NULL
                  AND EXISTS (SELECT 1 FROM kit_sources s WHERE s.project = ?1 AND s.pack = ?2 AND s.id = ?3)
              ORDER BY at, id LIMIT ?5"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(source).bind(kind);
+        let statement = statement.bind(source).bind(kind);
         let limit = limit.min(mainspring_core::limits::TABLE_ROWS as u32);
         Ok(self.read(statement.bind(limit)).await?.into_typed()?)
     }

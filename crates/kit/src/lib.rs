@@ -102,6 +102,11 @@ impl Kit {
     fn own(&self, sql: &'static str) -> Statement {
         Statement::new(sql).bind(self.project()).bind(&*self.pack)
     }
+
+    /// The same of a text that was put together.
+    fn own_built(&self, sql: String) -> Statement {
+        Statement::built(sql).bind(self.project()).bind(&*self.pack)
+    }
 }
 
 /// The hash that tells whether content changed: SHA-256, in hexadecimal digits, of the JSON with sorted

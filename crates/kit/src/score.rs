@@ -118,13 +118,12 @@ impl Kit {
         version: u32,
         before: Option<jiff::Timestamp>,
     ) -> Result<Option<Score>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_scores WHERE subject = ?3 AND model = ?4 AND version = ?5 AND at <= ?6
                  AND EXISTS (SELECT 1 FROM kit_subjects s WHERE s.project = ?1 AND s.pack = ?2 AND s.id = ?3)
              ORDER BY at DESC, id DESC LIMIT 1"
         ));
-        let statement =
-            statement.bind(self.project()).bind(self.pack()).bind(subject).bind(model).bind(version);
+        let statement = statement.bind(subject).bind(model).bind(version);
         Ok(self.read(statement.bind(before.unwrap_or(jiff::Timestamp::MAX))).await?.optional()?)
     }
 }

@@ -165,11 +165,11 @@ impl Kit {
     /// Signals with a number below `before`, the newest first; `open`: only those.
     pub async fn signals(&self, open: bool, before: Option<i64>, limit: u32) -> Result<Vec<Signal>> {
         let only = if open { "AND open_key IS NOT NULL" } else { "" };
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_signals WHERE project = ?1 AND pack = ?2 AND id < ?3 {only}
              ORDER BY id DESC LIMIT ?4"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(before.unwrap_or(i64::MAX));
+        let statement = statement.bind(before.unwrap_or(i64::MAX));
         Ok(self.read(statement.bind(limit.min(1000))).await?.into_typed()?)
     }
 

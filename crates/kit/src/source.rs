@@ -80,20 +80,20 @@ impl Kit {
 
     /// One source.
     pub async fn source(&self, id: i64) -> Result<Source> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_sources WHERE project = ?1 AND pack = ?2 AND id = ?3"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(id);
+        let statement = statement.bind(id);
         self.read(statement).await?.optional()?.ok_or_else(|| KitError::not_found("source", id))
     }
 
     /// A subject's sources by section.
     pub async fn sources(&self, subject: i64) -> Result<Vec<Source>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_sources WHERE project = ?1 AND pack = ?2 AND subject = ?3
              ORDER BY section LIMIT 100"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(subject);
+        let statement = statement.bind(subject);
         Ok(self.read(statement).await?.into_typed()?)
     }
 

@@ -90,29 +90,29 @@ impl Kit {
 
     /// One subject.
     pub async fn subject(&self, id: i64) -> Result<Subject> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_subjects WHERE project = ?1 AND pack = ?2 AND id = ?3"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(id);
+        let statement = statement.bind(id);
         self.read(statement).await?.optional()?.ok_or_else(|| KitError::not_found("subject", id))
     }
 
     /// The subject of a natural key.
     pub async fn subject_by_key(&self, kind: &str, key: &str) -> Result<Option<Subject>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_subjects WHERE project = ?1 AND pack = ?2 AND kind = ?3 AND key = ?4"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(kind).bind(key);
+        let statement = statement.bind(kind).bind(key);
         Ok(self.read(statement).await?.optional()?)
     }
 
     /// Subjects of a kind with a number above `after`, by number, at most `limit` of them.
     pub async fn subjects(&self, kind: &str, after: i64, limit: u32) -> Result<Vec<Subject>> {
-        let statement = Statement::built(format!(
+        let statement = self.own_built(format!(
             "SELECT {COLUMNS} FROM kit_subjects WHERE project = ?1 AND pack = ?2 AND kind = ?3 AND id > ?4
              ORDER BY id LIMIT ?5"
         ));
-        let statement = statement.bind(self.project()).bind(self.pack()).bind(kind).bind(after);
+        let statement = statement.bind(kind).bind(after);
         Ok(self.read(statement.bind(limit.min(PAGE))).await?.into_typed()?)
     }
 

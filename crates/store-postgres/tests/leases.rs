@@ -8,7 +8,7 @@ use common::{P, job, join, now, open, request, until};
 use mainspring_core::Json;
 use mainspring_core::batch::NewBatch;
 use mainspring_core::decide::{Outcome, decide};
-use mainspring_core::job::{ErrorRecord, NewJob};
+use mainspring_core::job::{Claimed, ErrorRecord, NewJob};
 use mainspring_core::reader::Reader;
 use mainspring_core::store::{ClaimRequest, Finished, JobFilter, Store};
 use mainspring_store_postgres::PostgresStore;
@@ -50,6 +50,20 @@ async fn keys_are_counted_right_while_claims_and_finishes_meet_on_them() {
     assert_eq!(claims.audit().await.expect("audit"), Vec::<String>::new());
 }
 
+/// Ends five jobs while a cancel holds what it wrote: the ends wait for it, and all of them count.
+async fn five_end_beside<T, E: std::fmt::Debug>(
+    store: &PostgresStore,
+    claimed: &[Claimed],
+    cancel: tokio::task::JoinHandle<Result<T, E>>,
+) {
+    let done: Vec<_> =
+        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
+    let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
+    assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
+    assert_eq!(answers, vec![Finished::Applied; 5]);
+    cancel.await.expect("no panic").expect("cancelled");
+}
+
 /// A cancel has marked the lease and not committed yet when a finish looks for it: the finish must
 /// take away the row as the cancel leaves it, not as it was before.
 #[tokio::test(flavor = "multi_thread")]
@@ -66,12 +80,7 @@ async fn a_finish_that_meets_a_cancel_takes_the_lease_away() {
         held.sql("BEGIN; UPDATE mainspring.running SET cancel = true; SELECT pg_sleep(1); COMMIT")
     });
     until_asleep(&database).await;
-    let done: Vec<_> =
-        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
-    let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
-    assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
-    assert_eq!(answers, vec![Finished::Applied; 5]);
-    cancel.await.expect("no panic").expect("cancelled");
+    five_end_beside(&store, &claimed, cancel).await;
     assert_eq!(database.sql("SELECT count(*) FROM mainspring.running").unwrap().trim(), "0");
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }
@@ -291,12 +300,7 @@ async fn a_finish_finds_a_lease_that_leaves_its_bundle() {
     let claimed = store.claim(now(), request(node)).await.expect("claimed").jobs;
     let cancel = move_out(&database, claimed[2].facts.job.0);
     until_asleep(&database).await;
-    let done: Vec<_> =
-        claimed.iter().map(|c| decide(&c.facts, Outcome::Succeeded { output: None }, now(), 0.5)).collect();
-    let (began, answers) = (Instant::now(), store.finish(now(), done).await.expect("finished"));
-    assert!(began.elapsed() > Duration::from_millis(200), "it did not meet the cancel");
-    assert_eq!(answers, vec![Finished::Applied; 5]);
-    cancel.await.expect("no panic").expect("cancelled");
+    five_end_beside(&store, &claimed, cancel).await;
     assert_eq!(database.sql("SELECT count(*) FROM mainspring.leases").unwrap().trim(), "0");
     assert_eq!(store.audit().await.expect("audit"), Vec::<String>::new());
 }

@@ -215,6 +215,15 @@ pub fn page(template: &impl Template) -> Result<Response> {
     }
 }
 
+/// Draws a page with a form; `refused`: what was typed into it cannot be used, and it says why.
+pub fn form(template: &impl Template, refused: bool) -> Result<Response> {
+    let mut response = page(template)?;
+    if refused {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
 /// Sends a browser to an address of ours (POST, then redirect).
 pub fn redirect(web: &Web, path: &str) -> Response {
     let to = HeaderValue::from_str(&format!("{}{path}", web.base()));

@@ -13,7 +13,7 @@ use axum::Router;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mainspring::alerts;
 use mainspring::notify::Severity;
 use serde::Deserialize;
@@ -222,11 +222,7 @@ async fn draw(
         past = Some(super::backtest(caller, &spec.rule, PERIOD).await?);
     }
     let refused = !wrong.is_empty();
-    let mut response = frame::page(&FormPage { frame, title, sort, values, channels, wrong, words, past })?;
-    if refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    frame::form(&FormPage { frame, title, sort, values, channels, wrong, words, past }, refused)
 }
 
 async fn form(

@@ -14,7 +14,7 @@ use axum::Router;
 use axum::extract::{Form, Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mainspring::{alerts, notify};
 use serde::Deserialize;
 
@@ -267,11 +267,7 @@ fn draw_form(
     // What was typed as a secret does not travel back.
     values.remove("secret");
     let refused = !wrong.is_empty();
-    let mut response = frame::page(&FormPage { frame, title, sort, values, wrong })?;
-    if refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    frame::form(&FormPage { frame, title, sort, values, wrong }, refused)
 }
 
 async fn form(

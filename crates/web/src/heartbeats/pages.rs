@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mainspring::alerts::{self, HeartbeatSpec};
 use mainspring_core::duration;
 use serde::Deserialize;
@@ -73,11 +73,7 @@ async fn draw(
     let frame = Frame::of(web, headers, "Heartbeats", "alerts", caller)?;
     let rows = super::list(web, caller).await?.into_iter().map(|h| Row { mark: state(&h), h }).collect();
     let refused = problem.is_some();
-    let mut response = frame::page(&Page { frame, rows, fields, problem })?;
-    if refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    frame::form(&Page { frame, rows, fields, problem }, refused)
 }
 
 async fn list(State(web): State<Web>, caller: Caller, headers: HeaderMap) -> Result<Response> {

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::extract::{Form, Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mainspring_core::queue::{ALL_QUEUES, QueueSettings};
 use mainspring_core::rate::Rate;
 use serde::Deserialize;
@@ -134,9 +134,7 @@ async fn limits(
         Err(problem) if problem.field.is_some() => {
             let frame = Frame::of(&web, &headers, &queue, "queues", &caller)?;
             let page = Page { frame, path: segment(&queue), limits, q, problem: Some(problem) };
-            let mut response = frame::page(&page)?;
-            *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-            Ok(response)
+            frame::form(&page, true)
         }
         Err(problem) => Err(problem),
     }

@@ -10,7 +10,7 @@ use crate::views::pretty;
 use askama::Template;
 use axum::extract::{Form, Query, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use mainspring_core::Json;
 use mainspring_core::job::check_name;
 use mainspring_core::schedule::ScheduleSpec;
@@ -88,11 +88,7 @@ async fn draw(
     let fires = preview.as_ref().map(|p| fires(p.fires.clone())).unwrap_or_default();
     let page =
         FormPage { frame, fields, title, wrong, preview, fires, zones: zone::names().collect(), kinds };
-    let mut response = frame::page(&page)?;
-    if refused {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
-    Ok(response)
+    frame::form(&page, refused)
 }
 
 /// Which schedule is changed.
